@@ -1,0 +1,181 @@
+package ca
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/handfast/handfast/ca/policy"
+	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/revocation"
+)
+
+// Errors that a Ledger returns, possibly wrapped. Anything else is a fault of the
+// store: nothing was made durable as far as the caller may assume, and nothing leaves.
+var (
+	ErrNotFound     = errors.New("not found")
+	ErrConflict     = errors.New("changed meanwhile or exists already")
+	ErrTokenUsed    = errors.New("one-time token was used before")
+	ErrSerialExists = errors.New("serial exists already")
+	ErrKeyReused    = errors.New("idempotency key came before with another request")
+)
+
+// Kind says what a certificate is for.
+type Kind string
+
+// The kinds of certificate in the ledger.
+const (
+	KindService  Kind = "service"
+	KindOperator Kind = "operator"
+	KindServer   Kind = "server"
+	KindOCSP     Kind = "ocsp"
+)
+
+// Method says how a certificate was asked for.
+type Method string
+
+// The methods.
+const (
+	MethodToken    Method = "token" // native one-time token
+	MethodJWK      Method = "jwk"
+	MethodX5C      Method = "x5c"
+	MethodOIDC     Method = "oidc"
+	MethodRenew    Method = "renew"
+	MethodRekey    Method = "rekey"
+	MethodOperator Method = "operator" // issued by an operator for a service
+	MethodInternal Method = "internal" // the CA's own: server, OCSP responder, first operator
+)
+
+// Certificate is a row of the ledger.
+type Certificate struct {
+	Serial    certs.Serial
+	Kind      Kind
+	Name      string // the service's or the operator's name
+	ID        certs.ID
+	Issuer    string // the issuer's subject key identifier, lower-case hexadecimal
+	Profile   string
+	Method    Method
+	By        string // who asked: an identity, or a token's id
+	NotBefore time.Time
+	NotAfter  time.Time
+	IssuedAt  time.Time
+	DER       []byte
+
+	// Set by the ledger when read.
+	Revocation *revocation.Entry
+}
+
+// OneTime is an id that is used up together with the issuance it allows: a token's
+// or a rekey request's nonce.
+type OneTime struct {
+	ID        string    // "kind:value", at most 512 bytes
+	ExpiresAt time.Time // when the ledger may forget it: not before the token itself has expired
+}
+
+// Idempotency makes a repeated request return the first one's certificate.
+type Idempotency struct {
+	Key       string   // scoped by the caller: who asks, then the header's value
+	Digest    [32]byte // of the request; another digest with the same key is ErrKeyReused
+	ExpiresAt time.Time
+}
+
+// Issuance is what one issuance makes durable, all of it or nothing.
+type Issuance struct {
+	Certificate Certificate
+	OneTime     *OneTime     // nil: nothing to use up
+	Idempotency *Idempotency // nil: not asked for
+}
+
+// CertificateQuery selects a page of a listing, newest first.
+type CertificateQuery struct {
+	Name          string    // "" is any
+	Kind          Kind      // "" is any
+	Status        string    // "", "valid", "expired", "revoked"
+	ExpiresBefore time.Time // zero is any
+	Search        string    // part of a name, or the beginning of a serial
+	Now           time.Time // what valid and expired are measured against
+	Limit         int
+	Cursor        string // from the page before
+}
+
+// RevokeSelection names what to revoke: Serial, or every live certificate of Service.
+type RevokeSelection struct {
+	Serial  certs.Serial
+	Service string
+}
+
+// RevokeOutcome is what a revocation did, in the order of the log.
+type RevokeOutcome struct {
+	Revoked []Certificate // now revoked by this call (or, in a dry run, would be)
+	Already []Certificate // were revoked before; unchanged
+}
+
+// Counts are the totals that status shows.
+type Counts struct {
+	Services int
+	Live     int
+	Revoked  int
+}
+
+// Ledger is what the CA records, and the only truth about it. Every method is safe
+// for concurrent use. A method that changes something returns only after it is
+// durable (fsync): a crash after the return loses nothing, a crash before it leaves
+// all of the change or none. Concurrent changes may share one commit.
+type Ledger interface {
+	revocation.Log
+
+	// RecordIssuance makes an issuance durable. When Idempotency.Key came before
+	// with the same digest, nothing is recorded and the first certificate is returned
+	// with replayed true. Errors: ErrTokenUsed, ErrSerialExists, ErrKeyReused.
+	RecordIssuance(ctx context.Context, issuance Issuance) (recorded Certificate, replayed bool, err error)
+	// Replay returns what Idempotency.Key led to before: ErrNotFound when it is new, ErrKeyReused when the digest differs.
+	Replay(ctx context.Context, key string, digest [32]byte) (Certificate, error)
+	// Certificate returns one row. Errors: ErrNotFound.
+	Certificate(ctx context.Context, serial certs.Serial) (Certificate, error)
+	// Certificates returns a page and the next page's cursor, "" at the end.
+	Certificates(ctx context.Context, query CertificateQuery) ([]Certificate, string, error)
+	// Revoke appends to the revocation log in one transaction. A serial that the ledger
+	// does not know is ErrNotFound; a service without live certificates is an empty outcome.
+	Revoke(ctx context.Context, selection RevokeSelection, reason certs.Reason, at time.Time, by string, dryRun bool) (RevokeOutcome, error)
+	// Purge deletes at most limit rows (certificates, one-time ids, idempotency keys, log entries) of what
+	// expired before the given time, and returns how many it deleted. A revocation stays until its
+	// certificate has expired before that time and a Published entry later than the expiry stands in the log.
+	Purge(ctx context.Context, before time.Time, limit int) (int, error)
+	// Counts returns totals as of now.
+	Counts(ctx context.Context, now time.Time) (Counts, error)
+	// Probe proves that the ledger can be written durably, by writing.
+	Probe(ctx context.Context) error
+
+	Registry
+}
+
+// Registry is the ledger's part about services and operators.
+type Registry interface {
+	Service(ctx context.Context, name string) (policy.Service, error)
+	// Services returns a page by name and the next page's cursor, "" at the end. search is part of a name.
+	Services(ctx context.Context, search, cursor string, limit int) ([]policy.Service, string, error)
+	// PutService creates or replaces. version is the one the caller saw: 0 for "must not exist",
+	// AnyVersion for "whatever is there". Errors: ErrConflict.
+	PutService(ctx context.Context, service policy.Service, version uint64) (policy.Service, error)
+	// DeleteService removes. Errors: ErrNotFound, ErrConflict.
+	DeleteService(ctx context.Context, name string, version uint64) error
+	// ApplyServices creates or replaces all in one transaction and, with prune, removes the others.
+	ApplyServices(ctx context.Context, services []policy.Service, prune, dryRun bool, at time.Time) (Applied, error)
+	// PolicyEpoch rises with every change to any service, durably.
+	PolicyEpoch(ctx context.Context) (uint64, error)
+
+	Operator(ctx context.Context, name string) (policy.Operator, error)
+	Operators(ctx context.Context) ([]policy.Operator, error)
+	// AddOperator fails with ErrConflict when the name is taken.
+	AddOperator(ctx context.Context, operator policy.Operator) error
+	// DeleteOperator fails with ErrNotFound, or with ErrConflict for the last admin.
+	DeleteOperator(ctx context.Context, name string) error
+}
+
+// AnyVersion makes PutService and DeleteService overwrite whatever is there.
+const AnyVersion = ^uint64(0)
+
+// Applied names what ApplyServices changed.
+type Applied struct {
+	Created, Updated, Unchanged, Removed []string
+}

@@ -1,0 +1,47 @@
+// Package revocation publishes what is revoked: CRLs (full, delta, partitioned) and
+// OCSP responses, both folded from one ordered log. Package certs checks what this
+// package publishes.
+package revocation
+
+import (
+	"context"
+	"time"
+
+	"github.com/handfast/handfast/certs"
+)
+
+// Kind says what an entry of the log does.
+type Kind uint8
+
+// The kinds of entry. Stores keep the number: never renumber.
+const (
+	// Revoked puts a serial on the list.
+	Revoked Kind = 1
+	// Published changes nothing but uses up a number, so that two CRLs of different
+	// times never share a CRLNumber (RFC 5280, section 5.2.3).
+	Published Kind = 2
+)
+
+// Entry is one event in the log. Entries are never changed; one is dropped only
+// after the certificate has expired and a CRL past its expiry was published.
+type Entry struct {
+	Sequence uint64 // from 1, rising; also the CRLNumber of what is published with it
+	Kind     Kind
+	Issuer   string       // the issuer's subject key identifier, lower-case hexadecimal
+	Serial   certs.Serial // zero for Published
+	Reason   certs.Reason
+	At       time.Time // UTC, whole seconds: what CRL and OCSP show as the revocation's time
+	NotAfter time.Time // the certificate's expiry
+}
+
+// Log is the ledger's part that this package reads. Implementations are safe for
+// concurrent use; what they return is durable.
+type Log interface {
+	// Entries returns at most limit entries with a Sequence above after, in order.
+	Entries(ctx context.Context, after uint64, limit int) ([]Entry, error)
+	// AppendPublished appends a Published entry for issuer and returns its sequence number.
+	AppendPublished(ctx context.Context, issuer string, at time.Time) (uint64, error)
+	// Issued reports whether issuer has ever signed serial, as far as the ledger
+	// remembers. OCSP answers "unknown" where it has not.
+	Issued(ctx context.Context, issuer string, serial certs.Serial) (bool, error)
+}
