@@ -2,10 +2,12 @@
 // and response types, the error codes and the HTTP client. It imports certs and the
 // standard library only, so that the agent and the CLI stay light.
 //
-// Bodies are JSON, decoded strictly: an unknown field, a second value or a body over
-// the limit is an error. Binary values are base64 (encoding/json's []byte): CSRs,
-// certificates and CRLs travel as DER. Times are RFC 3339 in UTC. Durations
-// are Go's notation ("1h30m") through Duration.
+// Bodies are JSON. The CA decodes requests strictly (DecodeStrict): an unknown field, a
+// repeated one, a second value or a body over the limit is an error. The client ignores
+// fields of responses that it does not know, so that a newer CA can serve an older
+// client. Binary values are base64 (encoding/json's []byte): CSRs, certificates and CRLs
+// travel as DER. Times are RFC 3339 in UTC. Durations are Go's notation ("1h30m")
+// through Duration.
 package api
 
 import (
@@ -51,7 +53,15 @@ const (
 	HeaderIdempotencyKey = "Idempotency-Key"
 	// HeaderRequestID stands in every response and every log line of the request.
 	HeaderRequestID = "Request-Id"
+	// HeaderPrefer with the value "wait=SECONDS" (RFC 7240, section 4.3), at most
+	// MaxWait, makes PathAgentState answer only when something has changed.
+	HeaderPrefer = "Prefer"
 )
+
+// AnyVersion makes PutService and DeleteService overwrite whatever is there: no
+// precondition is sent. Version 0 means "must not exist" (If-None-Match: *), any other
+// "only if it still is this version" (If-Match).
+const AnyVersion = ^uint64(0)
 
 // Limits of sizes, in bytes.
 const (
@@ -60,7 +70,11 @@ const (
 	MaxCSR      = 8 << 10  // a DER CSR
 	MaxToken    = 16 << 10 // an enrolment token
 	MaxPageSize = 1000     // items in a listing's page
+	MaxCRL      = 96 << 20 // a DER CRL, about two million entries
 )
+
+// MaxWait is the longest that PathAgentState keeps a request waiting.
+const MaxWait = 60 * time.Second
 
 // Duration is a time.Duration that reads and writes Go's notation, such as "1h30m".
 type Duration time.Duration
