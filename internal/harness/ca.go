@@ -1,0 +1,98 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// CA is a certificate authority of its own directory, run by the real binary.
+type CA struct {
+	Bin     string // where the three binaries are
+	Dir     string
+	API     string // HOST:PORT of the HTTPS API
+	Public  string // HOST:PORT of CRL, OCSP and roots
+	Env     []string
+	Process *Process // the newest; nil before Serve
+}
+
+// InitCA makes a new authority in dir, for the trust domain, on two free ports.
+func InitCA(ctx context.Context, bin, dir, trustDomain string, args ...string) (*CA, string, error) {
+	ca := &CA{Bin: bin, Dir: dir}
+	for _, address := range []*string{&ca.API, &ca.Public} {
+		var err error
+		if *address, err = FreeAddress(); err != nil {
+			return nil, "", err
+		}
+	}
+	argv := append([]string{"init", "--dir", dir, "--trust-domain", trustDomain, "--address", ca.API, "--public-address", ca.Public}, args...)
+	out, err := Run(ctx, ca.Env, append([]string{filepath.Join(bin, "handfast-ca")}, argv...)...)
+	return ca, out, err
+}
+
+// Serve starts the daemon and waits until it is ready.
+func (ca *CA) Serve(ctx context.Context) error {
+	process, err := Start("handfast-ca", ca.Env, filepath.Join(ca.Bin, "handfast-ca"), "serve", "--dir", ca.Dir)
+	if err != nil {
+		return err
+	}
+	ca.Process = process
+	_, err = process.WaitLog(ctx, 0, "ready")
+	return err
+}
+
+// Context is the operator's file that init made.
+func (ca *CA) Context() string { return filepath.Join(ca.Dir, "operator.yaml") }
+
+// Handfast runs the CLI as the first operator and returns its standard output.
+func (ca *CA) Handfast(ctx context.Context, args ...string) (string, error) {
+	argv := append([]string{filepath.Join(ca.Bin, "handfast"), "--context", ca.Context()}, args...)
+	return Run(ctx, nil, argv...)
+}
+
+// Token mints a one-time token for a service and writes it to a file of mode 0600.
+func (ca *CA) Token(ctx context.Context, service, path string) error {
+	token, err := ca.Handfast(ctx, "token", service)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(token), 0o600)
+}
+
+// Agent starts an agent for service, which it enrols with a fresh token, with its state
+// below dir, and waits until it is ready.
+func (ca *CA) Agent(ctx context.Context, service, dir string, args ...string) (*Process, error) {
+	tokenFile := filepath.Join(dir, service+".token")
+	if err := ca.Token(ctx, service, tokenFile); err != nil {
+		return nil, err
+	}
+	return ca.StartAgent(ctx, service, dir, append([]string{"--token-file", tokenFile}, args...)...)
+}
+
+// StartAgent is Agent without a token: for one that has its state already.
+func (ca *CA) StartAgent(ctx context.Context, service, dir string, args ...string) (*Process, error) {
+	argv := append([]string{filepath.Join(ca.Bin, "handfast-agent"), "run", "--state", filepath.Join(dir, service)}, args...)
+	process, err := Start("agent of "+service, nil, argv...)
+	if err != nil {
+		return nil, err
+	}
+	_, err = process.WaitLog(ctx, 0, "ready")
+	return process, err
+}
+
+// Run runs a program to its end and returns its standard output; an error carries what
+// it printed on standard error.
+func Run(ctx context.Context, env []string, argv ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent"}, env...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("%s %s: %w: %s", filepath.Base(argv[0]), strings.Join(argv[1:], " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), nil
+}

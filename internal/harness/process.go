@@ -1,0 +1,174 @@
+// Package harness runs the real binaries for the demo and the end-to-end tests: it
+// starts processes, reads what they log, and ends them in the ways that matter.
+package harness
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Process is a running program whose output is kept.
+type Process struct {
+	Name string
+
+	cmd  *exec.Cmd
+	done chan struct{} // closed after Wait returned and the output was read
+	err  error         // of Wait; valid after done
+
+	mu    sync.Mutex
+	lines []string      // guarded by mu
+	grown chan struct{} // guarded by mu; closed and replaced at each line
+}
+
+// Start runs a program in the background. env is added to an otherwise empty
+// environment, so that nothing of the caller's leaks in.
+func Start(name string, env []string, argv ...string) (*Process, error) {
+	p := &Process{Name: name, done: make(chan struct{}), grown: make(chan struct{})}
+	p.cmd = exec.Command(argv[0], argv[1:]...)
+	p.cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
+	read, write := io.Pipe()
+	p.cmd.Stdout, p.cmd.Stderr = write, write
+	// A process that outlives its starter would hold its ports.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	scanned := make(chan struct{})
+	go p.scan(read, scanned)
+	go func() {
+		err := p.cmd.Wait()
+		_ = write.Close() // never fails
+		<-scanned
+		p.err = err
+		close(p.done)
+	}()
+	return p, nil
+}
+
+func (p *Process) scan(r io.Reader, scanned chan<- struct{}) {
+	defer close(scanned)
+	scanner := bufio.NewScanner(r)
+	scanner.Buffer(nil, 1<<20)
+	for scanner.Scan() {
+		p.mu.Lock()
+		p.lines = append(p.lines, scanner.Text())
+		close(p.grown)
+		p.grown = make(chan struct{})
+		p.mu.Unlock()
+	}
+}
+
+// Log returns everything that the process has printed so far.
+func (p *Process) Log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.lines, "\n")
+}
+
+// WaitLog returns the first line, at or after the line numbered from, that holds every
+// one of parts.
+func (p *Process) WaitLog(ctx context.Context, from int, parts ...string) (string, error) {
+	for {
+		p.mu.Lock()
+		for ; from < len(p.lines); from++ {
+			if containsAll(p.lines[from], parts) {
+				line := p.lines[from]
+				p.mu.Unlock()
+				return line, nil
+			}
+		}
+		grown := p.grown
+		p.mu.Unlock()
+		select {
+		case <-grown:
+		case <-p.done:
+			return "", fmt.Errorf("%s ended (%v) without logging %q; its output:\n%s", p.Name, p.err, parts, p.Log())
+		case <-ctx.Done():
+			return "", fmt.Errorf("%s did not log %q: %w; its output:\n%s", p.Name, parts, ctx.Err(), p.Log())
+		}
+	}
+}
+
+// Lines returns how many lines the process has printed: a mark for WaitLog.
+func (p *Process) Lines() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.lines)
+}
+
+// PID returns the process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Signal sends a signal.
+func (p *Process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal(sig) }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Wait waits for the end and returns the exit's error, as exec.Cmd.Wait does.
+func (p *Process) Wait() error {
+	<-p.done
+	return p.err
+}
+
+// Stop asks the process to end with SIGTERM, waits at most 15 s, and fails when it had
+// to be killed or did not exit with 0. A process that has ended already is no error.
+func (p *Process) Stop() error {
+	select {
+	case <-p.done:
+		return nil
+	default:
+	}
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+		if p.err != nil {
+			return fmt.Errorf("%s: %w after SIGTERM; its output:\n%s", p.Name, p.err, p.Log())
+		}
+		return nil
+	case <-time.After(15 * time.Second):
+		return errors.Join(fmt.Errorf("%s did not end within 15 s of SIGTERM", p.Name), p.Kill())
+	}
+}
+
+// Kill ends the process with SIGKILL and waits until it is gone.
+func (p *Process) Kill() error {
+	err := p.Signal(syscall.SIGKILL)
+	<-p.done
+	return err
+}
+
+// FreeAddress returns a loopback address whose port nobody listens on. It is below the
+// range that the kernel hands out to clients, so no outgoing connection takes it before it is used.
+func FreeAddress() (string, error) {
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		return address, listener.Close()
+	}
+	return "", errors.New("no free port between 20000 and 32000 on loopback")
+}
+
+func containsAll(line string, parts []string) bool {
+	for _, part := range parts {
+		if !strings.Contains(line, part) {
+			return false
+		}
+	}
+	return true
+}
