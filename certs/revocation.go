@@ -1,0 +1,153 @@
+package certs
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"time"
+)
+
+// Limits of a set of CRLs.
+const (
+	maxCRLs     = 256
+	maxCRLSize  = 64 << 20 // bytes of one DER CRL: about 1.7 million entries
+	maxCRLTotal = 90 << 20 // bytes of all of them, so that a snapshot stays under its own limit
+)
+
+// clockSkew is how far in the future a CRL may be dated.
+const clockSkew = 5 * time.Minute
+
+// Revocation is the full CRLs of the issuers that this process meets. It is immutable
+// and safe for concurrent use. A nil Revocation knows nothing, so every peer is refused.
+type Revocation struct {
+	given    [][]byte // what it was made of, in that order
+	crls     []*crl   // what of it is in force
+	byIssuer map[issuerKey]*crl
+}
+
+// issuerKey names an issuer by both its name and its key: one name may have had several keys.
+type issuerKey struct{ name, keyID string }
+
+// NewRevocation reads full CRLs in DER (RFC 5280, section 5). Refused are deltas,
+// partitioned and indirect CRLs (by their extensions: taken for a full one they would
+// hide revocations), unknown critical extensions, a CRL without CRLNumber, authority key
+// identifier or nextUpdate, and sizes over 64 MiB each or 90 MiB together. Of several CRLs of
+// one issuer the one with the highest number counts.
+//
+// Signatures are checked at verification, against the issuer in the peer's path, once for each
+// issuer; a CRL whose signature is wrong leaves its issuer's certificates refused.
+// The DER is kept and must not be changed afterwards. No CRLs at all are allowed: then only
+// certificates without a CRL distribution point are accepted.
+func NewRevocation(crls [][]byte) (*Revocation, error) {
+	if len(crls) > maxCRLs {
+		return nil, fmt.Errorf("%d CRLs; at most %d are allowed", len(crls), maxCRLs)
+	}
+	total := 0
+	r := &Revocation{given: crls, byIssuer: make(map[issuerKey]*crl, len(crls))}
+	for i, der := range crls {
+		if total += len(der); total > maxCRLTotal {
+			return nil, fmt.Errorf("CRLs have over %d bytes together", maxCRLTotal)
+		}
+		parsed, err := parseCRL(der)
+		if err != nil {
+			return nil, fmt.Errorf("CRL %d: %w", i+1, err)
+		}
+		key := issuerKey{string(parsed.issuer), string(parsed.keyID)}
+		if old := r.byIssuer[key]; old == nil || old.number.Cmp(parsed.number) < 0 {
+			r.byIssuer[key] = parsed
+		}
+	}
+	for _, kept := range r.byIssuer {
+		r.crls = append(r.crls, kept)
+	}
+	slices.SortFunc(r.crls, func(a, b *crl) int { return slices.Compare(a.keyID, b.keyID) })
+	return r, nil
+}
+
+// Numbers returns the CRLNumber in force for each issuer, by its key identifier in
+// lower-case hexadecimal.
+func (r *Revocation) Numbers() map[string]*big.Int {
+	numbers := make(map[string]*big.Int)
+	if r == nil {
+		return numbers
+	}
+	for _, c := range r.crls {
+		keyID := hex.EncodeToString(c.keyID)
+		if old := numbers[keyID]; old == nil || old.Cmp(c.number) < 0 {
+			numbers[keyID] = new(big.Int).Set(c.number)
+		}
+	}
+	return numbers
+}
+
+// CRLs returns the DER of the CRLs in force. It is shared: do not change it.
+func (r *Revocation) CRLs() [][]byte {
+	if r == nil {
+		return nil
+	}
+	ders := make([][]byte, 0, len(r.crls))
+	for _, c := range r.crls {
+		ders = append(ders, c.der)
+	}
+	return ders
+}
+
+// madeOf reports whether r was made of exactly these CRLs.
+func (r *Revocation) madeOf(ders [][]byte) bool {
+	return r != nil && slices.EqualFunc(r.given, ders, bytes.Equal)
+}
+
+// NextUpdate returns when the first of the CRLs goes stale; zero when there are none.
+func (r *Revocation) NextUpdate() time.Time {
+	var next time.Time
+	if r == nil {
+		return next
+	}
+	for _, c := range r.crls {
+		if next.IsZero() || c.nextUpdate.Before(next) {
+			next = c.nextUpdate
+		}
+	}
+	return next
+}
+
+// check holds every certificate of a verified path but the root against its issuer's CRL.
+func (r *Revocation) check(path []*x509.Certificate, now time.Time) *Refusal {
+	if r == nil {
+		return refuse(CauseRevocationUnknown, path[0], now, errors.New("there is no revocation data at all, so no peer is trusted"))
+	}
+	for i, cert := range path[:len(path)-1] {
+		if refusal := r.checkOne(cert, path[i+1], now); refusal != nil {
+			return refusal
+		}
+	}
+	return nil
+}
+
+func (r *Revocation) checkOne(cert, issuer *x509.Certificate, now time.Time) *Refusal {
+	named := len(cert.CRLDistributionPoints) > 0
+	if !named && hasExtension(cert, oidNoRevAvail) {
+		return nil
+	}
+	list := r.byIssuer[issuerKey{string(issuer.RawSubject), string(issuer.SubjectKeyId)}]
+	if list == nil {
+		if !named {
+			return nil
+		}
+		return refuse(CauseRevocationUnknown, cert, now, fmt.Errorf("there is no CRL of %q (key %x), which issued %s", issuer.Subject, issuer.SubjectKeyId, describe(cert)))
+	}
+	if err := list.verifiedBy(issuer); err != nil {
+		return refuse(CauseRevocationUnknown, cert, now, fmt.Errorf("the CRL of %q cannot be used: %w", issuer.Subject, err))
+	}
+	if entry, revoked := list.find(cert.SerialNumber); revoked {
+		return refuse(CauseRevoked, cert, now, fmt.Errorf("%s was revoked at %s (%s), says CRL %v of %q", describe(cert), stamp(entry.at), entry.reason, list.number, issuer.Subject))
+	}
+	if err := list.fresh(now); err != nil {
+		return refuse(CauseRevocationStale, cert, now, fmt.Errorf("the CRL of %q is %w", issuer.Subject, err))
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Option changes a detail of ServerConfig, ClientConfig or PinnedConfig.
+type Option func(*options)
+
+type options struct {
+	now       func() time.Time
+	protocols []string
+	onRefusal func(*Refusal)
+}
+
+// WithClock replaces time.Now. Its consequence for trust is total: expiry,
+// revocation's freshness and sessions are judged by it.
+func WithClock(now func() time.Time) Option {
+	return func(o *options) { o.now = now }
+}
+
+// WithNextProtos sets the ALPN protocols, best first, such as "h2", "http/1.1". net/http and gRPC set theirs by themselves.
+func WithNextProtos(protocols ...string) Option {
+	return func(o *options) { o.protocols = slices.Clone(protocols) }
+}
+
+// OnRefusal calls f with each refusal, from the handshake's goroutine: log it and
+// return. A client that sends no certificate at all is refused by crypto/tls
+// before; HandshakeRefusal finds that one in the handshake's error.
+func OnRefusal(f func(*Refusal)) Option {
+	return func(o *options) { o.onRefusal = f }
+}
+
+// ServerConfig returns what a server needs to let in the peers that allow accepts, and
+// nobody else: TLS 1.3, this process's current certificate from src, and for each
+// connection Verify and then allow, in VerifyConnection, so that a resumed session
+// is judged like a new one. Tickets are disabled beside that. It follows src without a
+// restart and fails closed: when src has nothing valid, or allow is nil, every handshake fails.
+func ServerConfig(src Source, allow Authorizer, opts ...Option) *tls.Config {
+	e := newEndpoint(src, x509.ExtKeyUsageClientAuth, opts)
+	e.authorize = allow.decide
+	cfg := e.config()
+	cfg.ClientAuth = tls.RequireAnyClientCert // VerifyConnection does the verifying
+	cfg.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return e.certificate() }
+	return cfg
+}
+
+// ClientConfig returns what a client needs to talk to the service peer, and to nobody
+// else: as ServerConfig, but the other side must show exactly the identity peer. Names of
+// hosts do not matter: the SPIFFE ID is the name. A zero peer is refused always.
+func ClientConfig(src Source, peer ID, opts ...Option) *tls.Config {
+	e := newEndpoint(src, x509.ExtKeyUsageServerAuth, opts)
+	e.authorize = func(got Peer) (Cause, error) {
+		if peer.IsZero() || got.ID != peer {
+			return CauseWrongIdentity, fmt.Errorf("%q was dialled, but %q answered", peer, got.ID)
+		}
+		return "", nil
+	}
+	cfg := e.config()
+	// Not insecure: it switches off crypto/x509's check by host name, and
+	// VerifyConnection does all of it by identity.
+	cfg.InsecureSkipVerify = true
+	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return e.certificate() }
+	return cfg
+}
+
+// endpoint is this process's side of its handshakes.
+type endpoint struct {
+	options
+	src       Source
+	usage     x509.ExtKeyUsage // of the other side's certificate
+	authorize func(Peer) (Cause, error)
+}
+
+func newEndpoint(src Source, usage x509.ExtKeyUsage, opts []Option) *endpoint {
+	e := &endpoint{src: src, usage: usage, options: collect(opts)}
+	return e
+}
+
+func collect(opts []Option) options {
+	o := options{now: time.Now}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if o.now == nil {
+		o.now = time.Now
+	}
+	return o
+}
+
+func (e *endpoint) config() *tls.Config {
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		SessionTicketsDisabled: true,
+		NextProtos:             e.protocols,
+		Time:                   e.now,
+		VerifyConnection:       e.verifyConnection,
+	}
+}
+
+// verifyConnection runs at the end of every handshake, full or resumed.
+func (e *endpoint) verifyConnection(cs tls.ConnectionState) error {
+	now := e.now()
+	snap, refusal := e.current(now)
+	if refusal != nil {
+		return e.report(refusal)
+	}
+	peer, err := Verify(cs.PeerCertificates, snap, e.usage, now)
+	if err != nil {
+		var refusal *Refusal
+		if errors.As(err, &refusal) {
+			return e.report(refusal)
+		}
+		return err
+	}
+	if cause, err := e.authorize(peer); err != nil {
+		refusal := refuse(cause, peer.Certificate, now, err)
+		refusal.Peer, refusal.Self = peer.ID, snap.ID
+		return e.report(refusal)
+	}
+	return nil
+}
+
+// certificate is what this process shows: never one that is not valid now.
+func (e *endpoint) certificate() (*tls.Certificate, error) {
+	snap, refusal := e.current(e.now())
+	if refusal != nil {
+		return nil, e.report(refusal)
+	}
+	return snap.Certificate, nil
+}
+
+// current returns the source's snapshot if this process may show itself with it.
+func (e *endpoint) current(now time.Time) (*Snapshot, *Refusal) {
+	if e.src == nil {
+		return nil, &Refusal{Cause: CauseOwnCertificate, Clock: now, Err: errors.New("no Source was given")}
+	}
+	snap, err := e.src.Current()
+	if err != nil {
+		return nil, &Refusal{Cause: CauseOwnCertificate, Clock: now, Err: err}
+	}
+	if refusal := snap.checkOwn(now); refusal != nil {
+		return nil, refusal
+	}
+	return snap, nil
+}
+
+func (e *endpoint) report(refusal *Refusal) error {
+	if e.onRefusal != nil {
+		e.onRefusal(refusal)
+	}
+	return refusal
+}
