@@ -1,0 +1,300 @@
+package enroll_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/handfast/handfast/ca"
+	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/ca/enroll"
+	"github.com/handfast/handfast/certs"
+)
+
+const header = `{"alg":"HS256","typ":"handfast-enrol+jwt"}`
+
+func TestMintedTokenVerifies(t *testing.T) {
+	at := newClock()
+	e := newEnroller(t, func(c *enroll.Config) { c.Now = at.now })
+	token, expires, err := e.Mint("team/billing", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := at.Add(enroll.DefaultTokenTTL); !expires.Equal(want) {
+		t.Errorf("expires %v; want %v", expires, want)
+	}
+	claim, err := e.Verify(t.Context(), token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := ca.Claim{
+		Service: "team/billing",
+		Method:  ca.MethodToken,
+		// Remembered for as long as the token could still be accepted.
+		OneTime: &ca.OneTime{ID: claim.OneTime.ID, ExpiresAt: expires.Add(time.Minute)},
+		By:      claim.By,
+	}
+	if diff := cmp.Diff(want, claim, cmp.Comparer(time.Time.Equal)); diff != "" {
+		t.Error(diff)
+	}
+	again, err := e.Verify(t.Context(), token)
+	if err != nil || again.OneTime.ID != claim.OneTime.ID {
+		t.Errorf("second look: %v, %v; want the same one-time id, by which the ledger refuses the replay", again.OneTime, err)
+	}
+}
+
+func TestTokenCarriesWhatTheAgentNeeds(t *testing.T) {
+	e := newEnroller(t, nil)
+	token, expires, err := e.Mint("web", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims struct {
+		CA  string `json:"ca"`
+		FPR string `json:"fpr"`
+		Sub string `json:"sub"`
+		Exp int64  `json:"exp"`
+	}
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		t.Fatal(err)
+	}
+	if claims.CA != apiURL || claims.FPR != fingerprint || claims.Sub != "web" || claims.Exp != expires.Unix() {
+		t.Errorf("claims = %+v", claims)
+	}
+}
+
+func TestMintIDsAreRandomAndLong(t *testing.T) {
+	e := newEnroller(t, nil)
+	seen := map[string]bool{}
+	for range 1000 {
+		token, _, err := e.Mint("web", time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		claim, err := e.Verify(t.Context(), token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, _ := strings.CutPrefix(claim.OneTime.ID, "token:")
+		octets, err := base64.RawURLEncoding.DecodeString(id)
+		if err != nil || len(octets) < 16 || seen[id] {
+			t.Fatalf("id %q: %d octets, seen before: %v", id, len(octets), seen[id])
+		}
+		seen[id] = true
+	}
+}
+
+func TestMintRefuses(t *testing.T) {
+	tests := []struct {
+		name, service string
+		ttl           time.Duration
+		want          string
+	}{
+		{"too short", "web", 59 * time.Second, "outside"},
+		{"too long", "web", 24*time.Hour + 1, "outside"},
+		{"negative", "web", -time.Hour, "outside"},
+		{"no service", "", time.Hour, "no path"},
+		{"an operator", "handfast/operator/root", time.Hour, "belong to the CA"},
+		{"not a name", "web/../db", time.Hour, "relative"},
+	}
+	e := newEnroller(t, nil)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			token, _, err := e.Mint(tt.service, tt.ttl)
+			if token != "" {
+				t.Error("a token came with the error")
+			}
+			wantCode(t, err, api.CodeBadRequest, tt.want)
+		})
+	}
+}
+
+// claimsJSON is a right payload at now, changed by edits of the form name, value.
+func claimsJSON(now time.Time, edits ...any) string {
+	fields := map[string]any{
+		"iss": "handfast", "aud": "prod.example.org", "sub": "web", "jti": strings.Repeat("j", 27),
+		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+		"ca": apiURL, "fpr": fingerprint,
+	}
+	for i := 0; i < len(edits); i += 2 {
+		fields[edits[i].(string)] = edits[i+1]
+	}
+	out, err := json.Marshal(fields)
+	if err != nil {
+		panic(err)
+	}
+	return string(out)
+}
+
+// Invariant 17: replayed, expired and future tokens are refused (the replay by the
+// ledger, see TestMintedTokenVerifies), and so is whatever this CA did not mint.
+func TestInvariant17NativeTokenFaults(t *testing.T) {
+	at := newClock()
+	e := newEnroller(t, func(c *enroll.Config) { c.Now = at.now })
+	good := sealed(nativeKey, header, claimsJSON(at.Time))
+	if _, err := e.Verify(t.Context(), good); err != nil {
+		t.Fatalf("the token that the faults are made from: %v", err)
+	}
+	parts := strings.Split(good, ".")
+	unix := func(d time.Duration) int64 { return at.Add(d).Unix() }
+	tests := []struct {
+		name, token string
+		code        api.Code
+		want        string
+	}{
+		{"expired", sealed(nativeKey, header, claimsJSON(at.Time, "exp", unix(-time.Minute))), api.CodeTokenExpired, "expired at"},
+		{"future", sealed(nativeKey, header, claimsJSON(at.Time, "nbf", unix(61*time.Second))), api.CodeTokenExpired, "not valid before"},
+		{"made in the future", sealed(nativeKey, header, claimsJSON(at.Time, "iat", unix(61*time.Second))), api.CodeTokenExpired, "not valid before"},
+		{"other CA", sealed(bytes.Repeat([]byte{7}, 32), header, claimsJSON(at.Time)), api.CodeTokenInvalid, "did not mint"},
+		{"wrong audience", sealed(nativeKey, header, claimsJSON(at.Time, "aud", "dev.example.org")), api.CodeTokenInvalid, "trust domain"},
+		{"audience list", sealed(nativeKey, header, claimsJSON(at.Time, "aud", []string{"prod.example.org"})), api.CodeTokenInvalid, "malformed"},
+		{"wrong issuer", sealed(nativeKey, header, claimsJSON(at.Time, "iss", "step")), api.CodeTokenInvalid, "issuer"},
+		{"reserved name", sealed(nativeKey, header, claimsJSON(at.Time, "sub", "handfast/operator/x")), api.CodeTokenInvalid, "no service"},
+		{"empty subject", sealed(nativeKey, header, claimsJSON(at.Time, "sub", "")), api.CodeTokenInvalid, "no service"},
+		{"short id", sealed(nativeKey, header, claimsJSON(at.Time, "jti", "abc")), api.CodeTokenInvalid, "id"},
+		{"eternal", sealed(nativeKey, header, claimsJSON(at.Time, "exp", unix(365*24*time.Hour))), api.CodeTokenInvalid, "last longer"},
+		{"unknown claim", sealed(nativeKey, header, claimsJSON(at.Time, "admin", true)), api.CodeTokenInvalid, "malformed"},
+		{"two values", sealed(nativeKey, header, claimsJSON(at.Time)+"{}"), api.CodeTokenInvalid, "malformed"},
+		{"alg none", segment(`{"alg":"none","typ":"handfast-enrol+jwt"}`) + "." + parts[1] + ".", api.CodeTokenInvalid, "no signature"},
+		{"alg none with a signature", segment(`{"alg":"none","typ":"JWT"}`) + "." + parts[1] + "." + parts[2], api.CodeTokenInvalid, ""},
+		{"alg HS512", sealed(nativeKey, `{"alg":"HS512","typ":"handfast-enrol+jwt"}`, claimsJSON(at.Time)), api.CodeTokenInvalid, "algorithm"},
+		{"HS256 without its type", sealed(nativeKey, `{"alg":"HS256","typ":"JWT"}`, claimsJSON(at.Time)), api.CodeTokenInvalid, "algorithm"},
+		{"header in another order", sealed(nativeKey, `{"typ":"handfast-enrol+jwt","alg":"HS256"}`, claimsJSON(at.Time)), api.CodeTokenInvalid, "algorithm"},
+		{"ES256 by its name", segment(`{"alg":"ES256","typ":"handfast-enrol+jwt"}`) + "." + parts[1] + "." + parts[2], api.CodeTokenInvalid, "type"},
+		{"tampered payload", parts[0] + "." + segment(claimsJSON(at.Time, "sub", "db")) + "." + parts[2], api.CodeTokenInvalid, "did not mint"},
+		{"cut signature", good[:len(good)-4], api.CodeTokenInvalid, ""},
+		{"padded", good + "=", api.CodeTokenInvalid, "base64url"},
+		{"line break", good[:40] + "\n" + good[40:], api.CodeTokenInvalid, "base64url"},
+		{"space", " " + good, api.CodeTokenInvalid, "base64url"},
+		{"four parts", good + ".x", api.CodeTokenInvalid, "three parts"},
+		{"JSON serialization", `{"payload":"` + parts[1] + `"}`, api.CodeTokenInvalid, "three parts"},
+		{"empty", "", api.CodeTokenInvalid, "three parts"},
+		{"huge", strings.Repeat("a", api.MaxToken+1), api.CodeTokenInvalid, "bytes"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			claim, err := e.Verify(t.Context(), tt.token)
+			wantCode(t, err, tt.code, tt.want)
+			if claim != (ca.Claim{}) {
+				t.Errorf("claim = %+v with an error", claim)
+			}
+		})
+	}
+}
+
+func TestClocksMayDifferByAMinute(t *testing.T) {
+	at := newClock()
+	e := newEnroller(t, func(c *enroll.Config) { c.Now = at.now })
+	token, expires, err := e.Mint("web", 10*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	minted := at.Time
+	tests := []struct {
+		now time.Time
+		ok  bool
+	}{
+		{minted.Add(-61 * time.Second), false},
+		{minted.Add(-60 * time.Second), true},
+		{expires.Add(59 * time.Second), true},
+		{expires.Add(60 * time.Second), false}, // the ledger may have forgotten the id by now
+	}
+	for _, tt := range tests {
+		at.Time = tt.now
+		if _, err := e.Verify(t.Context(), token); (err == nil) != tt.ok {
+			t.Errorf("at %v: %v; want accepted: %v", tt.now.Sub(minted), err, tt.ok)
+		}
+	}
+}
+
+// Invariant 18: no secret in an error.
+func TestInvariant18ErrorsShowNoSecret(t *testing.T) {
+	at := newClock()
+	e := newEnroller(t, func(c *enroll.Config) { c.Now = at.now })
+	token, _, err := e.Mint("web", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at.Time = at.Add(24 * time.Hour)
+	_, expired := e.Verify(t.Context(), token)
+	_, tampered := e.Verify(t.Context(), token[:len(token)-8]+"AAAAAAAA")
+	_, broken := enroll.New(enroll.Config{TrustDomain: certs.TrustDomain{}, NativeKey: nativeKey[:31]})
+	for _, err := range []error{expired, tampered, broken} {
+		if err == nil {
+			t.Fatal("no error")
+		}
+		text := fmt.Sprintf("%v %+v %#v", err, err, err)
+		signature := token[strings.LastIndexByte(token, '.')+1:]
+		for _, secret := range []string{string(nativeKey[:8]), hex.EncodeToString(nativeKey[:8]), base64.StdEncoding.EncodeToString(nativeKey[:6]), signature} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%q shows a secret", text)
+			}
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	td, _ := certs.ParseTrustDomain("prod.example.org")
+	right := enroll.Config{TrustDomain: td, NativeKey: nativeKey, URL: apiURL, Fingerprint: fingerprint}
+	tests := []struct {
+		name   string
+		change func(*enroll.Config)
+		want   string
+	}{
+		{"no trust domain", func(c *enroll.Config) { c.TrustDomain = certs.TrustDomain{} }, "trust domain"},
+		{"short key", func(c *enroll.Config) { c.NativeKey = nativeKey[:16] }, "32"},
+		{"no address", func(c *enroll.Config) { c.URL = "" }, "https://host:port"},
+		{"plain HTTP", func(c *enroll.Config) { c.URL = "http://ca:80" }, "https://host:port"},
+		{"address with a path", func(c *enroll.Config) { c.URL = apiURL + "/v1" }, "https://host:port"},
+		{"fingerprint with colons", func(c *enroll.Config) { c.Fingerprint = "AB:CD" }, "fingerprint"},
+		{"lifetime", func(c *enroll.Config) { c.TokenTTL = 48 * time.Hour }, "token_ttl"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := right
+			tt.change(&cfg)
+			if _, err := enroll.New(cfg); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("error = %v; want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
+// FuzzVerify: whatever is accepted was minted, to the letter.
+func FuzzVerify(f *testing.F) {
+	at := newClock()
+	e := newEnroller(f, func(c *enroll.Config) { c.Now = at.now })
+	minted := map[string]bool{}
+	for _, service := range []string{"web", "team/db"} {
+		token, _, err := e.Mint(service, time.Hour)
+		if err != nil {
+			f.Fatal(err)
+		}
+		minted[token] = true
+		f.Add(token)
+		f.Add(token + "=")
+		f.Add(strings.ToLower(token))
+	}
+	f.Add(segment(`{"alg":"none"}`) + "." + segment(claimsJSON(at.Time)) + ".AA")
+	f.Add(segment(`{"alg":"ES256","kid":"k","x5c":["AAAA"]}`) + "." + segment(`{"iss":"x","sub":"y","exp":1e400}`) + ".AA")
+	f.Fuzz(func(t *testing.T, token string) {
+		claim, err := e.Verify(t.Context(), token)
+		if err == nil && !minted[token] {
+			t.Fatalf("accepted: %q", token)
+		}
+		if err != nil && claim != (ca.Claim{}) {
+			t.Fatalf("a claim came with error %v", err)
+		}
+	})
+}
