@@ -1,0 +1,231 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/handfast/handfast/certs"
+)
+
+// Errors of Current. Callers fail closed.
+var (
+	ErrNotEnrolled = errors.New("no certificate yet: the agent is not enrolled")
+	ErrExpired     = errors.New("the own certificate has expired")
+	ErrNotYetValid = errors.New("the own certificate is not valid yet: this host's clock is behind the CA's")
+)
+
+var _ certs.Source = (*Agent)(nil)
+
+// Agent keeps one service's identity. Make it with New, start it with Run. All its
+// methods are safe for concurrent use.
+type Agent struct {
+	ca, fingerprint string
+	keyAlgorithm    string
+	token           TokenSource
+	now             func() time.Time
+	jitter          func() float64
+	logger          *slog.Logger
+	connect         Connector
+	metrics         *metrics
+
+	live atomic.Pointer[certs.Snapshot] // what Current hands out; nil before enrolment
+
+	saving  sync.Mutex // held while state is written, so that memory and disk change in one order
+	store   store      // guarded by saving
+	request *pending   // under way; guarded by saving
+
+	mu        sync.Mutex // guards what follows
+	cred      *credential
+	rules     *rules
+	renewAt   time.Time     // cred's renewal, jittered
+	changed   chan struct{} // closed and replaced at each publication
+	unsaved   bool          // cred is newer than what the store holds
+	clock     clockOffset
+	report    report       // what happened last, for Status
+	session   CA           // shows cred's certificate; nil until used
+	sessionOf certs.Serial // the certificate that session shows
+	verdict   verdict
+	tried     string // digest of the token that the CA has refused
+	lastPlea  string // what was logged last about a missing token, to say it once
+}
+
+// New makes an agent and loads its state, so that Current works at once after a
+// restart, a CA outage included. Damaged state is logged, set aside and replaced
+// by the previous generation or a new enrolment. It fails when the configuration is wrong or the
+// state directory cannot be used: others can read it, another agent has it.
+func New(cfg Config) (*Agent, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	a := &Agent{
+		ca: cfg.CA, fingerprint: strings.ToLower(cfg.Fingerprint), keyAlgorithm: cfg.KeyAlgorithm,
+		token: cfg.Token, now: cfg.Now, jitter: cfg.Jitter, logger: cfg.Logger, connect: cfg.Connect,
+		store: memoryStore{}, changed: make(chan struct{}),
+	}
+	if cfg.StateDir != "" {
+		opened, err := openStore(cfg.StateDir, cfg.Logger)
+		if err != nil {
+			return nil, fmt.Errorf("agent: %w", err)
+		}
+		a.store = opened
+	}
+	if err := a.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("agent: %w", err), a.store.close())
+	}
+	var err error
+	if a.metrics, err = newMetrics(a, cfg.Registerer); err != nil {
+		return nil, errors.Join(fmt.Errorf("agent: %w", err), a.store.close())
+	}
+	return a, nil
+}
+
+func (a *Agent) load() error {
+	cred, err := a.store.loadIdentity()
+	if err != nil || cred == nil {
+		return err
+	}
+	known, err := a.store.loadEnforcement()
+	if err != nil {
+		return err
+	}
+	if known != nil && known.raw.ID != cred.id {
+		a.logger.Warn("the stored policy is another identity's and is not used", "self", cred.id, "stored", known.raw.ID)
+		known = nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rules = known
+	a.setCredential(cred)
+	a.publish()
+	return nil
+}
+
+// Run keeps the certificate and the policy up to date until ctx ends, and then returns nil.
+// Failures do not end it: they are logged, counted and tried again. The state directory
+// is given free when it returns; the last snapshot stays readable. Call it once.
+func (a *Agent) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { a.rotate(ctx); return nil })
+	group.Go(func() error { a.watch(ctx); return nil })
+	err := group.Wait()
+	a.endSession()
+	a.saving.Lock()
+	defer a.saving.Unlock()
+	err = errors.Join(err, a.store.close())
+	a.store = memoryStore{}
+	return err
+}
+
+// Close gives the state directory free when Run is never called.
+func (a *Agent) Close() error {
+	a.saving.Lock()
+	defer a.saving.Unlock()
+	err := a.store.close()
+	a.store = memoryStore{}
+	return err
+}
+
+// Current returns the newest snapshot. It fails before enrolment and when the certificate
+// has expired (or, by this host's clock, is not valid yet): what has expired is never handed out.
+func (a *Agent) Current() (*certs.Snapshot, error) {
+	snap := a.live.Load()
+	if snap == nil {
+		return nil, ErrNotEnrolled
+	}
+	now, leaf := a.now(), snap.Certificate.Leaf
+	switch {
+	case now.After(leaf.NotAfter):
+		return nil, fmt.Errorf("%w: %s at %s, clock here %s", ErrExpired, snap.ID, stamp(leaf.NotAfter), stamp(now))
+	case now.Before(leaf.NotBefore):
+		return nil, fmt.Errorf("%w: %s from %s, clock here %s", ErrNotYetValid, snap.ID, stamp(leaf.NotBefore), stamp(now))
+	default:
+		return snap, nil
+	}
+}
+
+// Changed returns a channel that is closed at the next publication: ask for it before
+// Current, so that no change is missed.
+func (a *Agent) Changed() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.changed
+}
+
+// WaitReady returns when there is a valid certificate and policy and revocation are
+// known, or when ctx ends.
+func (a *Agent) WaitReady(ctx context.Context) error {
+	for {
+		changed := a.Changed()
+		err := a.Ready()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("agent is not ready: %w: %w", ctx.Err(), err)
+		}
+	}
+}
+
+// Ready returns nil when calls can be made and taken, and otherwise why not.
+func (a *Agent) Ready() error {
+	snap, err := a.Current()
+	switch {
+	case err != nil:
+		return err
+	case snap.Policy == nil:
+		return errors.New("policy is unknown until the CA has answered: every caller is refused")
+	case snap.Revocation == nil:
+		return errors.New("revocation is unknown until the CA has answered: every peer is refused")
+	default:
+		return nil
+	}
+}
+
+// setCredential makes cred the own identity. mu is held.
+func (a *Agent) setCredential(cred *credential) {
+	if a.rules != nil && a.rules.raw.ID != cred.id {
+		a.rules = nil // another identity's policy says nothing about this one
+	}
+	a.cred = cred
+	a.renewAt = spread(cred.renewAfter, cred.notAfter().Sub(cred.notBefore()), a.jitter())
+}
+
+// publish makes a snapshot of what is known and swaps one pointer. mu is held.
+func (a *Agent) publish() {
+	snap := &certs.Snapshot{Certificate: a.cred.cert, ID: a.cred.id, Bundle: a.cred.bundle}
+	if a.rules != nil {
+		snap.Policy, snap.Revocation = a.rules.policy, a.rules.revocation
+	}
+	a.live.Store(snap)
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+// trust returns the roots and the revocation of now.
+func (a *Agent) trust() (*certs.Bundle, *certs.Revocation) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.rules == nil {
+		return a.cred.bundle, nil
+	}
+	return a.cred.bundle, a.rules.revocation
+}
+
+// credential returns the own identity, nil before enrolment.
+func (a *Agent) credential() *credential {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.cred
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

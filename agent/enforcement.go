@@ -1,0 +1,99 @@
+package agent
+
+import (
+	"fmt"
+	"math/big"
+	"time"
+
+	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/certs"
+)
+
+// maxIssuers bounds the CRLs that the CA may make an agent hold; certs bounds their sizes and the callers.
+const maxIssuers = 64
+
+// enforcement is what the CA said last about who may call and what is revoked, as it
+// stands in its state file.
+type enforcement struct {
+	ID          certs.ID    `json:"id"`
+	Callers     []string    `json:"callers"`
+	PolicyEpoch uint64      `json:"policy_epoch"`
+	CRLs        []storedCRL `json:"crls"`
+	ConfirmedAt time.Time   `json:"confirmed_at"` // our clock when the CA said so
+}
+
+type storedCRL struct {
+	Issuer string `json:"issuer"`
+	Number string `json:"number"`
+	DER    []byte `json:"der"`
+}
+
+// rules is a parsed enforcement. It is immutable.
+type rules struct {
+	raw        enforcement
+	policy     *certs.Policy
+	revocation *certs.Revocation
+	crls       []CRLStatus
+}
+
+// parse checks that every part can be used; one that cannot makes the whole
+// unusable, and then every caller is refused.
+func (raw enforcement) parse() (*rules, error) {
+	if len(raw.CRLs) > maxIssuers {
+		return nil, fmt.Errorf("revocation: CRLs of %d issuers; at most %d are allowed", len(raw.CRLs), maxIssuers)
+	}
+	policy, err := certs.NewPolicy(raw.ID, raw.Callers)
+	if err != nil {
+		return nil, err
+	}
+	ders := make([][]byte, len(raw.CRLs))
+	states := make([]CRLStatus, len(raw.CRLs))
+	for i, crl := range raw.CRLs {
+		ders[i] = crl.DER
+		states[i], err = crl.status()
+		if err != nil {
+			return nil, err
+		}
+	}
+	revocation, err := certs.NewRevocation(ders)
+	if err != nil {
+		return nil, fmt.Errorf("revocation: %w", err)
+	}
+	return &rules{raw: raw, policy: policy, revocation: revocation, crls: states}, nil
+}
+
+func (crl storedCRL) status() (CRLStatus, error) {
+	header, err := parseCRLHeader(crl.DER)
+	if err != nil {
+		return CRLStatus{}, fmt.Errorf("CRL of issuer %s: %w", crl.Issuer, err)
+	}
+	return CRLStatus{
+		Issuer: crl.Issuer, Number: crl.Number,
+		ThisUpdate: header.thisUpdate, NextUpdate: header.nextUpdate,
+	}, nil
+}
+
+// held returns the CRL of issuer in raw, and whether its number reaches wanted.
+func (raw enforcement) held(issuer string, wanted *big.Int) (storedCRL, bool) {
+	for _, crl := range raw.CRLs {
+		if crl.Issuer != issuer {
+			continue
+		}
+		number, ok := new(big.Int).SetString(crl.Number, 10)
+		return crl, ok && number.Cmp(wanted) >= 0
+	}
+	return storedCRL{}, false
+}
+
+// parseNumber reads a CRLNumber (RFC 5280, section 5.2.3: at most 20 octets).
+func parseNumber(ref api.CRLRef) (*big.Int, error) {
+	const maxDigits = 49 // of a 20-octet number
+	number, ok := new(big.Int), false
+	if len(ref.Number) <= maxDigits {
+		number, ok = number.SetString(ref.Number, 10)
+	}
+	if !ok || number.Sign() < 0 {
+		return nil, fmt.Errorf("CRL of issuer %s: its number is not one", ref.Issuer)
+	}
+	return number, nil
+}

@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/handfast/handfast/ca/api"
+)
+
+// metrics are the agent's. Labels are categories out of small sets.
+type metrics struct {
+	attempts     *prometheus.CounterVec
+	lastResult   prometheus.Gauge
+	saveFailures prometheus.Counter
+}
+
+func newMetrics(a *Agent, registerer prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "handfast_agent_renewals_total",
+			Help: "Enrolments, renewals and rekeys by result: ok, or the CA's error code, or no_answer.",
+		}, []string{"kind", "result"}),
+		lastResult: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "handfast_agent_last_renewal_success",
+			Help: "1 when the last enrolment, renewal or rekey succeeded, 0 when it failed.",
+		}),
+		saveFailures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "handfast_agent_state_save_failures_total",
+			Help: "Writes of the state directory that failed. The state in memory stays in use.",
+		}),
+	}
+	if registerer == nil {
+		return m, nil
+	}
+	for _, collector := range []prometheus.Collector{m.attempts, m.lastResult, m.saveFailures, newStateCollector(a)} {
+		if err := registerer.Register(collector); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) attempt(kind purpose, err error) {
+	m.attempts.WithLabelValues(string(kind), result(err)).Inc()
+	if err == nil {
+		m.lastResult.Set(1)
+	} else {
+		m.lastResult.Set(0)
+	}
+}
+
+func result(err error) string {
+	var refusal *api.Error
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.As(err, &refusal) && knownCode(refusal.Code):
+		return string(refusal.Code)
+	case errors.As(err, &refusal):
+		return "other"
+	default:
+		return "no_answer"
+	}
+}
+
+// knownCode keeps a CA from making up label values.
+func knownCode(code api.Code) bool {
+	return code == api.CodeInternal || code.HTTPStatus() != api.CodeInternal.HTTPStatus()
+}
+
+// stateCollector reads the ages at each scrape.
+type stateCollector struct {
+	agent                                       *Agent
+	expiry, renewal, ready, policy, crl, offset *prometheus.Desc
+}
+
+func newStateCollector(a *Agent) *stateCollector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("handfast_agent_"+name, help, labels, nil)
+	}
+	return &stateCollector{
+		agent:   a,
+		expiry:  desc("certificate_expiry_seconds", "Seconds until the own certificate expires; negative after."),
+		renewal: desc("next_renewal_seconds", "Seconds until the next renewal is due; negative when overdue."),
+		ready:   desc("ready", "1 when certificate, policy and revocation are known and valid."),
+		policy:  desc("policy_age_seconds", "Seconds since the CA confirmed policy, roots and revocation last."),
+		crl:     desc("crl_age_seconds", "Seconds since the CRL of the issuer was made.", "issuer"),
+		offset:  desc("clock_offset_seconds", "How far the CA's clock is ahead of this host's."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *stateCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{c.expiry, c.renewal, c.ready, c.policy, c.crl, c.offset} {
+		out <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *stateCollector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	s := c.agent.Status()
+	ready := 0.0
+	if s.Ready {
+		ready = 1
+	}
+	gauge(c.ready, ready)
+	if !s.NotAfter.IsZero() {
+		gauge(c.expiry, s.NotAfter.Sub(s.OwnClock).Seconds())
+		gauge(c.renewal, s.NextRenewal.Sub(s.OwnClock).Seconds())
+	}
+	if s.PolicyKnown {
+		gauge(c.policy, s.OwnClock.Sub(s.ConfirmedAt).Seconds())
+	}
+	for _, crl := range s.CRLs {
+		gauge(c.crl, s.OwnClock.Sub(crl.ThisUpdate).Seconds(), crl.Issuer)
+	}
+	if s.CAClock != nil {
+		gauge(c.offset, s.CAClock.Sub(s.OwnClock).Seconds())
+	}
+}
