@@ -33,11 +33,7 @@ func newClock() *clock { return &clock{time.Now().Truncate(time.Second)} }
 
 func newEnroller(t testing.TB, change func(*enroll.Config)) *enroll.Enroller {
 	t.Helper()
-	td, err := certs.ParseTrustDomain("prod.example.org")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := enroll.Config{TrustDomain: td, NativeKey: nativeKey, URL: apiURL, Fingerprint: fingerprint}
+	cfg := enroll.Config{TrustDomain: mustTD(t), NativeKey: nativeKey, URL: apiURL, Fingerprint: fingerprint}
 	if change != nil {
 		change(&cfg)
 	}
@@ -68,4 +64,13 @@ func sealed(key []byte, header, payload string) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(input))
 	return input + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+func mustTD(t testing.TB) certs.TrustDomain {
+	t.Helper()
+	td, err := certs.ParseTrustDomain("prod.example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return td
 }
