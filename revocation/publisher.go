@@ -1,51 +1,207 @@
 package revocation
 
 import (
+	"bytes"
 	"context"
-	"errors"
-	"net/http"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/handfast/handfast/certs"
 )
 
-// Publisher folds the log and publishes CRLs and OCSP responses. It is safe for concurrent use.
+// Publisher folds the log into memory and publishes CRLs and OCSP responses from there.
+// It is safe for concurrent use; readers never wait for a publication.
 type Publisher struct {
-	config Config
+	config      Config
+	follower    *follower
+	authorities []*authority          // in the order of Config.Issuers
+	byID        map[string]*authority // never changes
+	routes      map[string]*slot      // by path; never changes
+	responder   *responder
+	metrics     *metrics
+
+	static   atomic.Pointer[map[string]*document] // by path; a new map for each change
+	staticMu sync.Mutex                           // one change at a time
+
+	wake    chan struct{} // holds one element while a publication is asked for
+	mu      sync.Mutex
+	changed chan struct{} // guarded by mu
+	lastErr error         // guarded by mu: of the last publication, nil when it worked
 }
 
-// Open folds the whole log and publishes the first CRLs.
+// Open folds the whole log and publishes the first CRLs of every issuer, each with a
+// number of its own. It fails if the log cannot be read or written, or a CRL cannot be signed.
 func Open(ctx context.Context, config Config) (*Publisher, error) {
 	config, err := config.withDefaults()
-	return &Publisher{config: config}, err
+	if err != nil {
+		return nil, err
+	}
+	measures, err := newMetrics(config.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	p := &Publisher{
+		config: config, metrics: measures,
+		byID: make(map[string]*authority), routes: make(map[string]*slot),
+		wake: make(chan struct{}, 1), changed: make(chan struct{}),
+	}
+	p.static.Store(&map[string]*document{})
+	p.follower = &follower{log: config.Log, histories: make(map[string]*history), metrics: measures}
+	for _, signer := range config.Issuers {
+		p.add(signer)
+	}
+	if p.responder, err = newResponder(p); err != nil {
+		return nil, err
+	}
+	for _, a := range p.authorities {
+		if err := p.publish(ctx, a, true); err != nil {
+			return nil, fmt.Errorf("publish the first CRL of issuer %s: %w", a.signer.ID(), err)
+		}
+	}
+	p.observe()
+	return p, nil
 }
 
-// Run publishes until ctx is done.
-func (p *Publisher) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (p *Publisher) add(signer CRLSigner) {
+	id, base := signer.ID(), strings.TrimRight(p.config.BaseURL, "/")
+	a := &authority{
+		signer: signer, history: newHistory(p.config.DeltaWindow),
+		everything: newPartition(base, id, 0, p.routes),
+	}
+	for _, shards := range p.config.partitions() {
+		if shards > 0 {
+			a.partitions = append(a.partitions, newPartition(base, id, shards, p.routes))
+		}
+	}
+	p.authorities = append(p.authorities, a)
+	p.byID[id] = a
+	p.follower.histories[id] = a.history
+}
 
-// Sync folds what is new in the log.
-func (p *Publisher) Sync(ctx context.Context) error { return errors.ErrUnsupported }
+// Sync folds what is new in the log. When it returns nil, OCSP and Revoked know
+// everything that was durable when it was called, and Run publishes it in a CRL within a
+// second. When it fails, OCSP answers tryLater until the log could be read.
+func (p *Publisher) Sync(ctx context.Context) error {
+	news, err := p.follower.fold(ctx, p.config.Now())
+	if news {
+		select {
+		case p.wake <- struct{}{}:
+		default: // asked for already
+		}
+	}
+	return err
+}
 
-// Revoked returns the entry that revoked a certificate.
-func (p *Publisher) Revoked(issuer string, serial certs.Serial) (Entry, bool) { return Entry{}, false }
+// Revoked returns the entry that revoked a certificate, as of the last Sync.
+func (p *Publisher) Revoked(issuer string, serial certs.Serial) (Entry, bool) {
+	a := p.byID[issuer]
+	if a == nil || serial.IsZero() {
+		return Entry{}, false
+	}
+	r, ok := a.history.lookup(padSerial(serial))
+	if !ok {
+		return Entry{}, false
+	}
+	return Entry{
+		Sequence: r.sequence, Kind: Revoked, Issuer: issuer, Serial: serial, Reason: certs.Reason(r.reason),
+		At: time.Unix(int64(r.at), 0).UTC(), NotAfter: time.Unix(int64(r.notAfter), 0).UTC(),
+	}, true
+}
 
-// SetResponder sets who signs OCSP responses for issuer's certificates.
-func (p *Publisher) SetResponder(issuer string, responder ResponseSigner) {}
+// CRL returns the newest full CRL of an issuer in Config.Issuers.
+func (p *Publisher) CRL(issuer string) (CRL, bool) {
+	a := p.byID[issuer]
+	if a == nil {
+		return CRL{}, false
+	}
+	return a.everything.scopes[0].full.newest.Load().export(), true
+}
 
-// AddStaticCRL serves a CRL that was made elsewhere.
-func (p *Publisher) AddStaticCRL(der []byte) error { return errors.ErrUnsupported }
+// CRLs returns the newest full CRL of every issuer in the order of Config.Issuers, and
+// then the static ones by issuer.
+func (p *Publisher) CRLs() []CRL {
+	var all []CRL
+	for _, a := range p.authorities {
+		all = append(all, a.everything.scopes[0].full.newest.Load().export())
+	}
+	static := *p.static.Load()
+	for _, path := range slices.Sorted(maps.Keys(static)) {
+		all = append(all, static[path].export())
+	}
+	return all
+}
 
-// CRL returns the newest full CRL of an issuer.
-func (p *Publisher) CRL(issuer string) (CRL, bool) { return CRL{}, false }
+// Changed returns a channel that is closed at the next publication. Take it before CRLs
+// are read, so that no publication is missed.
+func (p *Publisher) Changed() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
+}
 
-// CRLs returns the newest full CRL of every issuer, and the static ones.
-func (p *Publisher) CRLs() []CRL { return nil }
+func (p *Publisher) announce() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
 
-// Changed returns a channel that is closed at the next publication.
-func (p *Publisher) Changed() <-chan struct{} { return nil }
+// maxStaticCRL is the size limit of a CRL that was made elsewhere.
+const maxStaticCRL = 16 << 20
 
-// Healthy says what keeps CRLs or OCSP responses from being fresh.
-func (p *Publisher) Healthy(now time.Time) error { return errors.ErrUnsupported }
+// AddStaticCRL serves a full CRL that was made elsewhere, such as the root's for its
+// intermediates, at the path of its issuer. The caller vouches for its signature. It
+// replaces one of the same issuer with a lower number; an older or partial one is an error.
+func (p *Publisher) AddStaticCRL(der []byte) error {
+	if len(der) > maxStaticCRL {
+		return fmt.Errorf("CRL has %d octets; at most %d are taken", len(der), maxStaticCRL)
+	}
+	list, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return fmt.Errorf("parse CRL: %w", err)
+	}
+	issuer := hex.EncodeToString(list.AuthorityKeyId)
+	switch {
+	case issuer == "" || list.Number == nil || !list.Number.IsUint64() || list.NextUpdate.IsZero():
+		return fmt.Errorf("CRL of %v: it needs an authority key identifier, a CRL number below 2^64 and a nextUpdate", list.Issuer)
+	case p.byID[issuer] != nil:
+		return fmt.Errorf("CRL of %v: this issuer's CRLs are published from the log", list.Issuer)
+	}
+	for _, extension := range list.Extensions {
+		if extension.Critical {
+			return fmt.Errorf("CRL of %v: its critical extension %v makes it a delta or partial CRL; give a full one", list.Issuer, extension.Id)
+		}
+	}
+	der = bytes.Clone(der)
+	return p.putStatic(&document{
+		der: der, issuer: issuer, number: list.Number.Uint64(),
+		thisUpdate: list.ThisUpdate, nextUpdate: list.NextUpdate,
+		etag: etagOf(list.Number.Uint64(), der), entries: len(list.RevokedCertificateEntries),
+	})
+}
 
-// ServeHTTP serves the public paths.
-func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
+func (p *Publisher) putStatic(d *document) error {
+	p.staticMu.Lock()
+	defer p.staticMu.Unlock()
+	path := fullPath(d.issuer)
+	static := maps.Clone(*p.static.Load())
+	if old := static[path]; old != nil {
+		if bytes.Equal(old.der, d.der) {
+			return nil
+		}
+		if d.number <= old.number {
+			return fmt.Errorf("CRL %d of issuer %s is not newer than CRL %d, which is served: give the next one a higher number", d.number, d.issuer, old.number)
+		}
+	}
+	static[path] = d
+	p.static.Store(&static)
+	p.announce()
+	return nil
+}

@@ -1,0 +1,55 @@
+package revocation
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics count what the Publisher does. Labels are categories, never free text.
+type metrics struct {
+	revoked      prometheus.Gauge
+	sequence     prometheus.Gauge
+	logErrors    prometheus.Counter
+	publications *prometheus.CounterVec // result: ok, log, sign
+	publishing   prometheus.Histogram
+	nextUpdate   prometheus.Gauge
+	answers      *prometheus.CounterVec // status: good, revoked, unknown, or the OCSP error
+	cache        *prometheus.CounterVec // result: hit, miss
+	cached       prometheus.Gauge
+}
+
+func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+	options := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "handfast", Subsystem: "revocation", Name: name, Help: help}
+	}
+	counter := func(name, help string) prometheus.CounterOpts { return prometheus.CounterOpts(options(name, help)) }
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts(options(name, help)))
+	}
+	m := &metrics{
+		revoked:      gauge("entries", "Revoked certificates held in memory."),
+		sequence:     gauge("log_sequence", "Sequence number up to which the log was read."),
+		logErrors:    prometheus.NewCounter(counter("log_errors_total", "Failed reads of the log.")),
+		publications: prometheus.NewCounterVec(counter("publications_total", "Publications of an issuer's CRLs, by result."), []string{"result"}),
+		publishing: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "handfast", Subsystem: "revocation", Name: "publication_seconds",
+			Help: "Time to encode and sign an issuer's CRLs.", Buckets: prometheus.ExponentialBuckets(0.0005, 4, 8),
+		}),
+		nextUpdate: gauge("crl_next_update_timestamp_seconds", "Earliest nextUpdate of the full CRLs, as Unix time."),
+		answers:    prometheus.NewCounterVec(counter("ocsp_answers_total", "Certificates answered for, and OCSP errors, by status."), []string{"status"}),
+		cache:      prometheus.NewCounterVec(counter("ocsp_cache_total", "Lookups of cached OCSP responses, by result."), []string{"result"}),
+		cached:     gauge("ocsp_cached_responses", "Signed OCSP responses held in memory."),
+	}
+	if registerer == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{
+		m.revoked, m.sequence, m.logErrors, m.publications, m.publishing, m.nextUpdate, m.answers, m.cache, m.cached,
+	} {
+		if err := registerer.Register(c); err != nil {
+			return nil, fmt.Errorf("revocation: register metrics: %w", err)
+		}
+	}
+	return m, nil
+}

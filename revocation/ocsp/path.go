@@ -1,0 +1,30 @@
+package ocsp
+
+import (
+	"encoding/base64"
+	"net/url"
+	"strings"
+)
+
+// DecodePath reads the request of a GET (RFC 6960, appendix A.1): what follows the
+// responder's URL in the request line, as it was sent. Clients escape +, / and = or not,
+// in either case of hexadecimal digits, leave padding away, and begin with more than one slash
+// when the URL ends with one. A proxy or mux must not have cleaned the path, because // is
+// part of some requests. The alphabet of base64url is read as well.
+// The query must be cut off already.
+func DecodePath(escaped string) ([]byte, error) {
+	if len(escaped) > 3*base64.StdEncoding.EncodedLen(MaxRequest) {
+		return nil, malformed("the path is too long")
+	}
+	encoded, err := url.PathUnescape(escaped)
+	if err != nil {
+		return nil, malformed("the path is not URL-escaped")
+	}
+	encoded = strings.TrimLeft(encoded, "/") // base64 of a SEQUENCE begins with M
+	encoded = strings.TrimRight(encoded, "=\r\n")
+	der, err := base64.RawStdEncoding.DecodeString(strings.NewReplacer("-", "+", "_", "/").Replace(encoded))
+	if err != nil {
+		return nil, malformed("the path is not base64")
+	}
+	return der, nil
+}
