@@ -18,6 +18,7 @@ var (
 	ErrTokenUsed    = errors.New("one-time token was used before")
 	ErrSerialExists = errors.New("serial exists already")
 	ErrKeyReused    = errors.New("idempotency key came before with another request")
+	ErrRevoked      = errors.New("certificate is revoked")
 )
 
 // Kind says what a certificate is for.
@@ -79,18 +80,38 @@ type Idempotency struct {
 	ExpiresAt time.Time
 }
 
+// Guard is what the decision to issue rests on. The ledger looks again in the
+// transaction that records, so that nothing changes between the two. A zero field asks nothing.
+type Guard struct {
+	Serial         certs.Serial // the certificate that asks: ErrNotFound when it is not recorded, ErrRevoked when it is revoked
+	Service        string       // ErrConflict unless it is registered with this very version
+	ServiceVersion uint64
+	Operator       string // ErrConflict unless it is registered
+}
+
 // Issuance is what one issuance makes durable, all of it or nothing.
 type Issuance struct {
 	Certificate Certificate
 	OneTime     *OneTime     // nil: nothing to use up
 	Idempotency *Idempotency // nil: not asked for
+	Guard       Guard
 }
+
+// The values of CertificateQuery.Status. Revoked ones are neither valid nor expired.
+const (
+	StatusValid   = "valid"
+	StatusExpired = "expired"
+	StatusRevoked = "revoked"
+)
+
+// ErrBadCursor is the answer to a cursor that no page gave.
+var ErrBadCursor = errors.New("the cursor is not one that a page gave")
 
 // CertificateQuery selects a page of a listing, newest first.
 type CertificateQuery struct {
 	Name          string    // "" is any
 	Kind          Kind      // "" is any
-	Status        string    // "", "valid", "expired", "revoked"
+	Status        string    // "" is any
 	ExpiresBefore time.Time // zero is any
 	Search        string    // part of a name, or the beginning of a serial
 	Now           time.Time // what valid and expired are measured against
@@ -98,16 +119,30 @@ type CertificateQuery struct {
 	Cursor        string // from the page before
 }
 
-// RevokeSelection names what to revoke: Serial, or every live certificate of Service.
+// RevokeSelection names what to revoke: exactly one of Serial, Service (its every live
+// certificate) and Operator (likewise).
 type RevokeSelection struct {
-	Serial  certs.Serial
-	Service string
+	Serial   certs.Serial
+	Service  string
+	Operator string
+
+	// ExpiresAfter is what live means for Service and Operator. It lies before now by
+	// the longest grace, because a certificate within its grace can still be rekeyed.
+	ExpiresAfter time.Time
+	// Record is recorded first, in the same transaction, when the ledger does not know
+	// Serial: a certificate from after the backup that was restored. Nil: ErrNotFound then.
+	Record *Certificate
 }
+
+// MaxOutcome is how many certificates each list of a RevokeOutcome holds at most.
+const MaxOutcome = 1000
 
 // RevokeOutcome is what a revocation did, in the order of the log.
 type RevokeOutcome struct {
-	Revoked []Certificate // now revoked by this call (or, in a dry run, would be)
-	Already []Certificate // were revoked before; unchanged
+	Revoked  []Certificate // now revoked by this call (or, in a dry run, would be); the first MaxOutcome
+	Already  []Certificate // were revoked before; unchanged; the first MaxOutcome
+	Total    int           // how many Revoked stands for
+	Sequence uint64        // the last entry of the log about any of them; 0 is none
 }
 
 // Counts are the totals that status shows.
@@ -126,7 +161,7 @@ type Ledger interface {
 
 	// RecordIssuance makes an issuance durable. When Idempotency.Key came before
 	// with the same digest, nothing is recorded and the first certificate is returned
-	// with replayed true. Errors: ErrTokenUsed, ErrSerialExists, ErrKeyReused.
+	// with replayed true. Errors: ErrTokenUsed, ErrSerialExists, ErrKeyReused, and Guard's.
 	RecordIssuance(ctx context.Context, issuance Issuance) (recorded Certificate, replayed bool, err error)
 	// Replay returns what Idempotency.Key led to before: ErrNotFound when it is new, ErrKeyReused when the digest differs.
 	Replay(ctx context.Context, key string, digest [32]byte) (Certificate, error)

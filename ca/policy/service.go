@@ -50,3 +50,6 @@ const OperatorPathPrefix = certs.ReservedPrefix + "/operator/"
 
 // ServerPath is the path of the SPIFFE ID of the CA's API server.
 const ServerPath = certs.ReservedPrefix + "/ca"
+
+// ResponderPath is the path of the SPIFFE ID of the CA's OCSP responders.
+const ResponderPath = certs.ReservedPrefix + "/ocsp"

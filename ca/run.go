@@ -1,0 +1,121 @@
+package ca
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	purgeBatch        = 500 // rows in one transaction: some milliseconds of the writer's time
+	purgePause        = 250 * time.Millisecond
+	purgeInterval     = 10 * time.Minute
+	responderInterval = time.Minute
+	probeFresh        = time.Second // how long Ready believes the last probe
+)
+
+// Run makes the OCSP responders before anything else, then keeps them fresh, purges
+// and carries the publisher's changes to Changed until ctx ends. It returns an error only
+// if the first responders cannot be made. Call it once.
+func (c *CA) Run(ctx context.Context) error {
+	if err := c.RotateResponders(ctx); err != nil {
+		return fmt.Errorf("ca: %w", err)
+	}
+	var group errgroup.Group
+	group.Go(func() error { c.every(ctx, responderInterval, "responder", c.RotateResponders); return nil })
+	group.Go(func() error { c.every(ctx, purgeInterval, "purge", c.purge); return nil })
+	group.Go(func() error { c.forwardChanges(ctx); return nil })
+	return group.Wait()
+}
+
+// every runs task now and then, and goes on after a failure.
+func (c *CA) every(ctx context.Context, interval time.Duration, name string, task func(context.Context) error) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := task(ctx); err != nil && ctx.Err() == nil {
+			c.metrics.failures.WithLabelValues(name).Inc()
+			c.log.ErrorContext(ctx, "background task failed; it is tried again", slog.String("task", name), slog.Any("cause", err))
+		}
+	}
+}
+
+// purge forgets, in small transactions with pauses for others, what expired before the
+// retention time.
+func (c *CA) purge(ctx context.Context) error {
+	before := c.now().Add(-max(c.cfg.Retention, c.authorities.Load().maxGrace))
+	for {
+		deleted, err := c.ledger.Purge(ctx, before, purgeBatch)
+		if err != nil {
+			return fmt.Errorf("purge the ledger: %w", err)
+		}
+		c.metrics.purged.Add(float64(deleted))
+		if deleted < purgeBatch {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(purgePause):
+		}
+	}
+}
+
+func (c *CA) forwardChanges(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.publisher.Changed():
+			c.changed.notify()
+		}
+	}
+}
+
+// probe remembers the last proof that the ledger can be written, so that asking for
+// readiness cannot be used to keep the disk busy.
+type probe struct {
+	mu  sync.Mutex
+	at  time.Time
+	err error
+}
+
+func (p *probe) run(ctx context.Context, ledger Ledger) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.at) >= probeFresh {
+		p.err, p.at = ledger.Probe(ctx), time.Now()
+	}
+	return p.err
+}
+
+// Ready lists why the CA cannot issue and revoke as it should; none means ready. It
+// writes to the ledger, at most once a second.
+func (c *CA) Ready(ctx context.Context) []string {
+	var problems []string
+	if err := c.probe.run(ctx, c.ledger); err != nil {
+		problems = append(problems, "the ledger cannot be written: "+err.Error())
+	} else if err := c.readNewest(ctx); err != nil {
+		problems = append(problems, "the ledger cannot be read: "+err.Error())
+	}
+	now := c.now()
+	if err := c.checkClock(now, c.authorities.Load().active.issuer); err != nil {
+		problems = append(problems, err.Error())
+	}
+	if err := c.publisher.Healthy(now); err != nil {
+		problems = append(problems, err.Error())
+	}
+	if issuerID, missing := c.missingResponder(); missing {
+		problems = append(problems, "the OCSP responder of issuer "+issuerID+" is not ready")
+	}
+	return problems
+}
