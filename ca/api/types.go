@@ -208,6 +208,7 @@ type RevokeRequest struct {
 type RevokeResult struct {
 	Revoked  []Certificate `json:"revoked"`
 	Already  []Certificate `json:"already,omitempty"`
+	Total    int           `json:"total"`    // how many Revoked stands for: it lists the first 1000
 	Sequence uint64        `json:"sequence"` // the revocation log's number of the last entry
 	DryRun   bool          `json:"dry_run,omitempty"`
 }

@@ -1,0 +1,133 @@
+package server
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/handfast/handfast/ca/api"
+)
+
+// agentState answers at once when the state is not the one that the agent has, and
+// otherwise, if it asked for that, when it changes. A shutdown ends the wait, and so
+// does a revocation of the agent's own certificate, with a refusal.
+func (s *Server) agentState(r *request) (*answer, error) {
+	wait, err := preferredWait(r.http)
+	if err != nil {
+		return nil, err
+	}
+	s.allowTime(r, wait)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		changed := s.cfg.CA.Changed() // before the look, so that no change falls between
+		state, err := s.cfg.CA.AgentState(r.ctx(), r.peer)
+		if err != nil {
+			return nil, err
+		}
+		etag, err := stateTag(state)
+		if err != nil {
+			return nil, err
+		}
+		if !unchanged(r.http, etag) {
+			return &answer{json: state, etag: etag, cache: "no-cache"}, nil
+		}
+		if !s.awaitChange(r, changed, timer.C) {
+			return notModified(etag), nil
+		}
+		if r.peer, err = s.cfg.CA.Authenticate(r.ctx(), r.http.TLS.PeerCertificates); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// awaitChange reports whether there may be something new, false when the wait is over.
+func (s *Server) awaitChange(r *request, changed <-chan struct{}, over <-chan time.Time) bool {
+	s.metrics.waiting.Inc()
+	defer s.metrics.waiting.Dec()
+	select {
+	case <-changed:
+		return true
+	case <-over:
+	case <-s.stopping:
+	case <-r.ctx().Done():
+	}
+	return false
+}
+
+// allowTime moves the deadlines of the connection or, in HTTP/2, of the stream behind the wait.
+func (s *Server) allowTime(r *request, wait time.Duration) {
+	if wait == 0 {
+		return
+	}
+	control := http.NewResponseController(r.writer)
+	// Deadlines are of the system's clock. A writer that knows none has none to move.
+	_ = control.SetReadDeadline(time.Now().Add(wait + s.cfg.Limits.Read))
+	_ = control.SetWriteDeadline(time.Now().Add(wait + s.cfg.Limits.Write))
+}
+
+// stateTag is over the content: the time of the answer is none.
+func stateTag(state api.AgentState) (string, error) {
+	state.ServerTime = time.Time{}
+	data, err := json.Marshal(state)
+	if err != nil {
+		return "", err
+	}
+	return contentTag(data), nil
+}
+
+func contentTag(data []byte) string {
+	digest := sha256.Sum256(data)
+	return `"` + hex.EncodeToString(digest[:16]) + `"`
+}
+
+// preferredWait reads "wait=SECONDS" (RFC 7240, section 4.3). Other preferences are
+// ignored, as the RFC wants; a wait that is no number is refused; a long one is cut.
+func preferredWait(r *http.Request) (time.Duration, error) {
+	for _, line := range r.Header.Values(api.HeaderPrefer) {
+		for preference := range strings.SplitSeq(line, ",") {
+			name, value, _ := strings.Cut(strings.TrimSpace(preference), "=")
+			if !strings.EqualFold(strings.TrimSpace(name), "wait") {
+				continue
+			}
+			seconds, err := strconv.ParseUint(strings.Trim(value, ` "`), 10, 31)
+			if err != nil {
+				return 0, badRequest("%s: wait must be a number of seconds", api.HeaderPrefer)
+			}
+			return min(time.Duration(seconds)*time.Second, api.MaxWait), nil
+		}
+	}
+	return 0, nil
+}
+
+func (s *Server) bundle(r *request) (*answer, error) {
+	bundle := s.cfg.CA.Bundle()
+	data, err := json.Marshal(bundle)
+	if err != nil {
+		return nil, err
+	}
+	etag := contentTag(data)
+	if unchanged(r.http, etag) {
+		return notModified(etag), nil
+	}
+	return &answer{body: data, media: mediaJSON, etag: etag, cache: "no-cache"}, nil
+}
+
+// crlWrite is how long fetching a CRL may take: one with two million entries over 10 Mbit/s.
+const crlWrite = 2 * time.Minute
+
+func (s *Server) crl(r *request) (*answer, error) {
+	crl, ok := s.cfg.Revocations.CRL(r.http.PathValue("issuer"))
+	if !ok {
+		return nil, &api.Error{Code: api.CodeNotFound, Message: "there is no CRL of an issuer with this key id"}
+	}
+	if unchanged(r.http, crl.ETag) {
+		return notModified(crl.ETag), nil
+	}
+	s.allowTime(r, crlWrite)
+	return &answer{body: crl.DER, media: "application/pkix-crl", etag: crl.ETag, cache: "no-cache"}, nil
+}

@@ -1,0 +1,94 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/handfast/handfast/ca"
+	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/ca/policy"
+	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/revocation"
+)
+
+// Authority is what the server needs of the CA; *ca.CA is one. All methods are safe for
+// concurrent use. An error that the caller may see is, or wraps, an *api.Error; every
+// other one is internal. What an issuing or revoking method returns is durable.
+type Authority interface {
+	Identities
+	Issuance
+	Services
+	Records
+
+	// AgentState is what the agent of the service peer enforces.
+	AgentState(ctx context.Context, peer ca.Peer) (api.AgentState, error)
+	TrustDomain() certs.TrustDomain
+	// Bundle is the roots to trust, as of now.
+	Bundle() api.Bundle
+	// IssuerCertificate finds one of the CA's issuers by its subject key identifier.
+	IssuerCertificate(issuerID string) (*x509.Certificate, bool)
+	// Changed is closed when any agent's state may have changed.
+	Changed() <-chan struct{}
+	// Ready lists what keeps the CA from issuing, in words; nothing means ready.
+	Ready(ctx context.Context) []string
+	// ServerCertificate issues the API's own certificate; the chain ends with the root.
+	ServerCertificate(ctx context.Context, dns []string, ips []netip.Addr) (*tls.Certificate, error)
+}
+
+// Identities says who is asking. It fails closed.
+type Identities interface {
+	// Authenticate is called for each request, not only for each connection: it checks
+	// the chain against the clock, the revocations and the ledger as they are now.
+	Authenticate(ctx context.Context, chain []*x509.Certificate) (ca.Peer, error)
+	// Operator returns the registered operator that peer is, with today's role.
+	Operator(ctx context.Context, peer ca.Peer) (policy.Operator, error)
+}
+
+// Issuance makes certificates. idem is "" or a checked idempotency key, which the
+// authority scopes by who asks.
+type Issuance interface {
+	Enroll(ctx context.Context, claim ca.Claim, csr []byte, idem string) (*ca.Issued, error)
+	Renew(ctx context.Context, peer ca.Peer, csr []byte, idem string) (*ca.Issued, error)
+	Rekey(ctx context.Context, request *api.RekeyRequest, idem string) (*ca.Issued, error)
+	Issue(ctx context.Context, actor policy.Operator, request api.IssueRequest, idem string) (*ca.Issued, error)
+	RenewOperator(ctx context.Context, peer ca.Peer, csr []byte, idem string) (*ca.Issued, error)
+	AddOperator(ctx context.Context, actor policy.Operator, request api.OperatorRequest) (*ca.Issued, error)
+	// AuthorizeToken says whether actor may mint an enrolment token for a registered service.
+	AuthorizeToken(ctx context.Context, actor policy.Operator, service string) error
+}
+
+// Services is the registry, with authorization by actor's role inside.
+type Services interface {
+	Service(ctx context.Context, actor policy.Operator, name string) (policy.Service, error)
+	Services(ctx context.Context, actor policy.Operator, search, cursor string, limit int) ([]policy.Service, string, error)
+	PutService(ctx context.Context, actor policy.Operator, service policy.Service, version uint64) (policy.Service, error)
+	DeleteService(ctx context.Context, actor policy.Operator, name string, version uint64) error
+	ApplyServices(ctx context.Context, actor policy.Operator, services []policy.Service, prune, dryRun bool) (ca.Applied, error)
+}
+
+// Records is the ledger as operators see and change it, with authorization by actor's role inside.
+type Records interface {
+	Certificate(ctx context.Context, actor policy.Operator, serial certs.Serial) (ca.Certificate, error)
+	Certificates(ctx context.Context, actor policy.Operator, query ca.CertificateQuery) ([]ca.Certificate, string, error)
+	Revoke(ctx context.Context, actor policy.Operator, request api.RevokeRequest) (ca.RevokeOutcome, uint64, error)
+	Operators(ctx context.Context, actor policy.Operator) ([]policy.Operator, error)
+	DeleteOperator(ctx context.Context, actor policy.Operator, name string) error
+	// Status leaves Name, Version and StartedAt to the server.
+	Status(ctx context.Context, actor policy.Operator) (api.Status, error)
+}
+
+// Tokens verifies and mints enrolment tokens; *enroll.Enroller is one.
+type Tokens interface {
+	Verify(ctx context.Context, token string) (ca.Claim, error)
+	Mint(service string, ttl time.Duration) (token string, expires time.Time, err error)
+}
+
+// Revocations is what the publisher has published; *revocation.Publisher is one.
+type Revocations interface {
+	http.Handler // the public paths: /crl/... and /ocsp...
+	CRL(issuer string) (revocation.CRL, bool)
+}

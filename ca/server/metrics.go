@@ -1,0 +1,55 @@
+package server
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var errPanicked = errors.New("a handler panicked")
+
+// metrics are documented in docs/operations.md. Labels are the table's routes and HTTP
+// statuses, never anything that a client chooses.
+type metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+	waiting  prometheus.Gauge
+	panics   prometheus.Counter
+	notAfter prometheus.Gauge
+}
+
+func newMetrics(registerer prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "handfast_server_requests_total", Help: "Requests answered, by route and HTTP status.",
+		}, []string{"route", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "handfast_server_request_duration_seconds",
+			Help:    "Time from a request's header to the end of its answer, by route. A long poll's wait counts.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
+		}, []string{"route"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "handfast_server_requests_in_flight", Help: "Requests being answered, with the waiting ones.",
+		}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "handfast_server_agents_waiting", Help: "Agents whose long poll waits for a change: about the number of connected agents.",
+		}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "handfast_server_panics_total", Help: "Handlers that panicked. Each is a fault of the program; the log has the stack.",
+		}),
+		notAfter: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "handfast_server_certificate_not_after_seconds", Help: "When the API's own certificate expires, in seconds since 1970.",
+		}),
+	}
+	if registerer != nil {
+		registerer.MustRegister(m.requests, m.duration, m.inFlight, m.waiting, m.panics, m.notAfter)
+	}
+	return m
+}
+
+func (m *metrics) observe(route string, code int, took time.Duration) {
+	m.requests.WithLabelValues(route, statusLabel(code)).Inc()
+	m.duration.WithLabelValues(route).Observe(took.Seconds())
+}

@@ -1,0 +1,198 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/handfast/handfast/ca"
+	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/ca/policy"
+)
+
+// maxChain is how many certificates a client may present; more are not looked at.
+const maxChain = 8
+
+// request is one request that its route admits.
+type request struct {
+	http     *http.Request
+	writer   http.ResponseWriter // for limits of time and size only
+	query    url.Values
+	body     []byte          // of a POST or a PUT
+	peer     ca.Peer         // for enrolled, service and operator
+	operator policy.Operator // for operator
+}
+
+func (r *request) ctx() context.Context { return r.http.Context() }
+
+// serve makes a route's handler: admit, decode, handle, answer.
+func (s *Server) serve(rt route) http.Handler {
+	name := rt.method + " " + rt.pattern
+	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
+		note := noteOf(hr.Context())
+		note.route = name
+		answer, err := s.run(rt, &request{http: hr, writer: w}, note)
+		if err != nil {
+			s.refuse(w, hr, err)
+			return
+		}
+		s.write(w, hr, answer)
+	})
+}
+
+func (s *Server) run(rt route, r *request, note *note) (*answer, error) {
+	if err := r.parseQuery(rt.query); err != nil {
+		return nil, err
+	}
+	if err := s.admit(r, rt.who, rt.action, note); err != nil {
+		return nil, err
+	}
+	if rt.limited {
+		if err := s.limiter.forgiven(r.http.RemoteAddr); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.readBody(rt); err != nil {
+		return nil, err
+	}
+	if !rt.limited {
+		return rt.handle(r)
+	}
+	// The body is here already: who sends it slowly holds no slot meanwhile.
+	return s.limiter.do(r, rt.handle)
+}
+
+// admit fails closed: a caller that is none of the cases is refused.
+func (s *Server) admit(r *request, who who, action policy.Action, note *note) error {
+	if who == anyone {
+		return nil
+	}
+	if r.http.TLS == nil || len(r.http.TLS.PeerCertificates) == 0 {
+		return &api.Error{
+			Code: api.CodeUnauthenticated, Message: "the request came without a client certificate",
+			Hint: "services enrol with a token first; operators use the certificate in operator.yaml",
+		}
+	}
+	if len(r.http.TLS.PeerCertificates) > maxChain {
+		return &api.Error{Code: api.CodeUnauthenticated, Message: fmt.Sprintf("more than %d client certificates", maxChain)}
+	}
+	peer, err := s.cfg.CA.Authenticate(r.ctx(), r.http.TLS.PeerCertificates)
+	if err != nil {
+		return err
+	}
+	note.caller = peer.ID
+	r.peer = peer
+	switch {
+	case who == enrolled && (peer.Kind == ca.KindService || peer.Kind == ca.KindOperator):
+		return nil
+	case who == service && peer.Kind == ca.KindService:
+		return nil
+	case who == operator && peer.Kind == ca.KindOperator:
+		return s.admitOperator(r, action)
+	default:
+		return &api.Error{Code: api.CodeForbidden, Message: fmt.Sprintf("%s may not do this: it is not for a certificate of kind %s", peer.ID, peer.Kind)}
+	}
+}
+
+func (s *Server) admitOperator(r *request, action policy.Action) error {
+	found, err := s.cfg.CA.Operator(r.ctx(), r.peer)
+	if err != nil {
+		return err
+	}
+	r.operator = found
+	// What may be allowed for one service only is for the CA to decide, which knows it.
+	perService := action == policy.ActionToken || action == policy.ActionIssue || action == policy.ActionRevoke
+	if perService && found.Role == policy.RoleIssuer {
+		return nil
+	}
+	if err := policy.Allow(found, action, ""); err != nil {
+		return &api.Error{Code: api.CodeForbidden, Message: err.Error(), Hint: "an admin can do it, or give you the role"}
+	}
+	return nil
+}
+
+// parseQuery refuses what the route does not know, so that a mistyped filter never
+// silently selects everything.
+func (r *request) parseQuery(known []string) error {
+	values, err := url.ParseQuery(r.http.URL.RawQuery)
+	if err != nil {
+		return badRequest("the query string is malformed")
+	}
+	for name, list := range values {
+		if !slices.Contains(known, name) {
+			return badRequest("unknown query parameter %.40q", name)
+		}
+		if len(list) != 1 {
+			return badRequest("query parameter %q stands there %d times", name, len(list))
+		}
+	}
+	r.query = values
+	return nil
+}
+
+// readBody reads all of it within the route's limit.
+func (r *request) readBody(rt route) error {
+	if rt.method != http.MethodPost && rt.method != http.MethodPut {
+		if r.http.ContentLength != 0 {
+			return badRequest("a %s request has no body", rt.method)
+		}
+		return nil
+	}
+	media, params, err := mime.ParseMediaType(r.http.Header.Get("Content-Type"))
+	if err != nil || media != mediaJSON || r.http.Header.Get("Content-Encoding") != "" {
+		return badRequest("the body must be JSON: send Content-Type: application/json and no Content-Encoding")
+	}
+	if charset, ok := params["charset"]; len(params) > 1 || (len(params) == 1 && (!ok || !strings.EqualFold(charset, "utf-8"))) {
+		return badRequest("Content-Type application/json has no parameter but charset=utf-8")
+	}
+	limit := rt.maxBody
+	if limit == 0 {
+		limit = api.MaxBody
+	}
+	r.body, err = io.ReadAll(http.MaxBytesReader(r.writer, r.http.Body, limit))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return &api.Error{Code: api.CodeTooLarge, Message: fmt.Sprintf("the body is longer than %d bytes", limit)}
+	case err != nil:
+		return badRequest("the body did not arrive whole and in time")
+	default:
+		return nil
+	}
+}
+
+// decode reads the body strictly into v.
+func (r *request) decode(v any) error {
+	if err := api.DecodeStrict(r.body, v); err != nil {
+		return badRequest("the body: %v", err)
+	}
+	return nil
+}
+
+// idempotencyKey checks the header; "" is none.
+func (r *request) idempotencyKey() (string, error) {
+	values := r.http.Header.Values(api.HeaderIdempotencyKey)
+	if len(values) == 0 {
+		return "", nil
+	}
+	key := values[0]
+	if len(values) > 1 || key == "" || len(key) > 64 {
+		return "", badRequest("%s must be 1 to 64 visible ASCII characters, once", api.HeaderIdempotencyKey)
+	}
+	for i := range len(key) {
+		if key[i] <= ' ' || key[i] > '~' {
+			return "", badRequest("%s must be 1 to 64 visible ASCII characters, once", api.HeaderIdempotencyKey)
+		}
+	}
+	return key, nil
+}
+
+func badRequest(format string, args ...any) error {
+	return &api.Error{Code: api.CodeBadRequest, Message: fmt.Sprintf(format, args...)}
+}

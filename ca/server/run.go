@@ -1,0 +1,188 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Addresses are where the server listens, as HOST:PORT. API and Public are required;
+// Metrics is "" for none.
+type Addresses struct {
+	API     string
+	Public  string
+	Metrics string
+}
+
+// Listeners are open sockets, one for each address.
+type Listeners struct {
+	API     net.Listener
+	Public  net.Listener
+	Metrics net.Listener // nil for none
+}
+
+// Listen opens all addresses or none. Its error says which one it was and what to change.
+func Listen(ctx context.Context, addresses Addresses) (*Listeners, error) {
+	var l Listeners
+	doors := []struct {
+		name, setting, address string
+		listener               *net.Listener
+	}{
+		{"API", "address", addresses.API, &l.API},
+		{"public", "public_address", addresses.Public, &l.Public},
+		{"metrics", "metrics_address", addresses.Metrics, &l.Metrics},
+	}
+	for _, door := range doors {
+		if door.address == "" && door.listener == &l.Metrics {
+			continue
+		}
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", door.address)
+		if err != nil {
+			return nil, errors.Join(listenError(door.name, door.setting, door.address, err), l.Close())
+		}
+		*door.listener = listener
+	}
+	return &l, nil
+}
+
+func listenError(name, setting, address string, err error) error {
+	hint := "give another " + setting
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		hint = "another program listens there: stop it, or give another " + setting
+	case errors.Is(err, syscall.EACCES):
+		hint = "ports below 1024 need a privilege: give another " + setting
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		hint = "this host does not have that address: give another " + setting
+	}
+	return fmt.Errorf("listen on the %s address %q: %w; %s in config.yaml", name, address, err, hint)
+}
+
+// Close closes the listeners that are open.
+func (l *Listeners) Close() error {
+	var errs []error
+	for _, listener := range []net.Listener{l.API, l.Public, l.Metrics} {
+		if listener != nil {
+			if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Run issues the API's own certificate, serves until ctx ends, and then finishes the
+// requests that were accepted, within Limits.Shutdown; waiting agents are answered at
+// once. It closes the listeners. The error says what failed; nil is an orderly end.
+func (s *Server) Run(ctx context.Context, l *Listeners) error {
+	if err := s.identity.rotate(ctx); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	rotating, stop := context.WithCancel(ctx)
+	defer stop()
+	var background sync.WaitGroup
+	background.Go(func() { s.identity.run(rotating) })
+	defer background.Wait()
+	defer stop()
+
+	servers := s.servers(l)
+	failed := make(chan error, len(servers))
+	for _, d := range servers {
+		go func() { failed <- d.serve() }()
+	}
+	var first error
+	running := len(servers)
+	select {
+	case <-ctx.Done():
+	case first = <-failed:
+		running--
+	}
+	s.beginShutdown()
+	errs := []error{first, s.shutdown(servers)}
+	for range running {
+		errs = append(errs, <-failed)
+	}
+	return errors.Join(errs...)
+}
+
+// door is a listener with its server.
+type door struct {
+	name     string
+	server   *http.Server
+	listener net.Listener
+	tls      bool
+}
+
+func (d door) serve() error {
+	var err error
+	if d.tls {
+		err = d.server.ServeTLS(d.listener, "", "")
+	} else {
+		err = d.server.Serve(d.listener)
+	}
+	if err == nil || errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve the %s address %s: %w", d.name, d.listener.Addr(), err)
+}
+
+func (s *Server) servers(l *Listeners) []door {
+	api := s.httpServer(s.API())
+	api.TLSConfig = s.TLSConfig()
+	doors := []door{
+		{name: "API", server: api, listener: l.API, tls: true},
+		{name: "public", server: s.httpServer(s.Public()), listener: l.Public},
+	}
+	if l.Metrics != nil {
+		doors = append(doors, door{name: "metrics", server: s.httpServer(s.Metrics()), listener: l.Metrics})
+	}
+	return doors
+}
+
+// maxHeader is generous for a cookie-less API: an idempotency key, an ETag, an OCSP
+// request in a path (255 bytes by RFC 9919, more by nonces).
+const maxHeader = 16 << 10
+
+func (s *Server) httpServer(handler http.Handler) *http.Server {
+	limits := s.cfg.Limits
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: limits.ReadHeader,
+		ReadTimeout:       limits.Read,
+		WriteTimeout:      limits.Write,
+		IdleTimeout:       limits.Idle,
+		MaxHeaderBytes:    maxHeader,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: 64,
+			// Agents that vanished must not hold a waiting request for a minute.
+			SendPingTimeout:  15 * time.Second,
+			PingTimeout:      10 * time.Second,
+			WriteByteTimeout: limits.Write,
+		},
+		ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// shutdown lets every door finish within the same deadline, then closes what is left.
+func (s *Server) shutdown(doors []door) error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Limits.Shutdown)
+	defer cancel()
+	errs := make([]error, len(doors))
+	var wait sync.WaitGroup
+	for i, d := range doors {
+		wait.Go(func() {
+			if err := d.server.Shutdown(ctx); err != nil {
+				d.server.Close() //nolint:errcheck // the listener is closed already; what is left is cut
+				errs[i] = fmt.Errorf("shut down the %s listener: requests were still running after %v and were cut: %w", d.name, s.cfg.Limits.Shutdown, err)
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
