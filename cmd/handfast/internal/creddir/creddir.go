@@ -12,7 +12,6 @@
 package creddir
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/handfast/handfast/internal/atomicfile"
 )
@@ -72,18 +72,31 @@ func Occupied(dir string) (string, error) {
 	return "", nil
 }
 
+// readTries is how often Read begins anew when a writer removes the generation under it.
+const readTries = 5
+
 // Read returns one generation. It resolves the link once, so what it returns belongs together even
 // while another process writes.
 func Read(dir string) (Files, error) {
+	for try := 1; ; try++ {
+		f, err := readOnce(dir)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == readTries {
+			return f, err
+		}
+	}
+}
+
+func readOnce(dir string) (Files, error) {
 	from := dir
-	if target, err := os.Readlink(filepath.Join(dir, current)); err == nil {
+	target, err := os.Readlink(filepath.Join(dir, current))
+	if err == nil {
 		from = filepath.Join(dir, filepath.Base(target))
 	}
 	f, err := readFrom(from)
 	if err != nil {
 		return Files{}, err
 	}
-	if f.Cert == nil {
+	if now, _ := os.Readlink(filepath.Join(dir, current)); f.Cert == nil || now != target {
 		return Files{}, fmt.Errorf("%s: %w", filepath.Join(dir, CertFile), fs.ErrNotExist)
 	}
 	return f, nil
@@ -122,11 +135,16 @@ func readLimited(path string) ([]byte, error) {
 
 // Write makes dir hold f and nothing else of the three; dir (0755) is made when there is none. It
 // returns after everything is on stable storage. On failure what was there is still there, whole.
-// Two writers at the same time leave one of their results.
+// Writers wait for each other.
 func Write(dir string, f Files) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	unlock, err := lock(dir)
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", dir, err)
+	}
+	defer unlock()
 	if err := adopt(dir); err != nil {
 		return fmt.Errorf("turn %s into generations: %w", dir, err)
 	}
@@ -141,6 +159,18 @@ func Write(dir string, f Files) error {
 		return err
 	}
 	return clean(dir, generation)
+}
+
+// lock keeps other writers out until the returned function is called, or the process ends.
+func lock(dir string) (unlock func(), err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return func() { _ = d.Close() }, nil // closing gives the lock back; a directory has nothing to lose
 }
 
 // adopt gives plain files a generation of their own, and links in their place.
@@ -252,9 +282,4 @@ func clean(dir, keep string) error {
 		}
 	}
 	return nil
-}
-
-// Same reports whether a and b hold the same bytes.
-func (f Files) Same(g Files) bool {
-	return bytes.Equal(f.Cert, g.Cert) && bytes.Equal(f.Key, g.Key) && bytes.Equal(f.Roots, g.Roots)
 }
