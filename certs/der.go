@@ -2,7 +2,7 @@ package certs
 
 import "errors"
 
-// Tags of the DER values that a CRL is made of.
+// Tags of the DER values that are read here.
 const (
 	tagBoolean         = 0x01
 	tagInteger         = 0x02
@@ -11,6 +11,7 @@ const (
 	tagGeneralizedTime = 0x18
 	tagSequence        = 0x30
 	tagContext0        = 0xa0
+	tagURI             = 0x86 // uniformResourceIdentifier in a GeneralName
 )
 
 var errDER = errors.New("malformed DER")

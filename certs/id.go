@@ -98,14 +98,42 @@ func IDFromCertificate(cert *x509.Certificate) (ID, error) {
 	case 0:
 		return ID{}, errors.New("certificate carries no URI, so no SPIFFE ID")
 	case 1:
-		return idFromURL(cert.URIs[0])
+		return idFromURL(cert)
 	default:
 		return ID{}, fmt.Errorf("certificate carries %d URIs; an X.509-SVID has exactly one", len(cert.URIs))
 	}
 }
 
-func idFromURL(u *url.URL) (ID, error) {
-	return ParseID(u.String())
+func idFromURL(cert *x509.Certificate) (ID, error) {
+	id, err := ParseID(cert.URIs[0].String())
+	if err != nil {
+		return ID{}, err
+	}
+	// The identity is what was signed, not what net/url made of it: it lowers the
+	// scheme's case and drops an empty fragment.
+	if len(cert.Raw) > 0 && !hasRawURI(cert, id.String()) {
+		return ID{}, fmt.Errorf("certificate's URI is not %q to the letter, so it is no SPIFFE ID", id)
+	}
+	return id, nil
+}
+
+// hasRawURI reports whether uri stands among cert's subject alternative names, byte for byte.
+func hasRawURI(cert *x509.Certificate, uri string) bool {
+	for _, extension := range cert.Extensions {
+		if !extension.Id.Equal(oidSubjectAltName) {
+			continue
+		}
+		value := der(extension.Value)
+		names, _, err := value.read(tagSequence)
+		for err == nil && len(names) > 0 {
+			var tag byte
+			var content der
+			if tag, content, _, err = names.next(); err == nil && tag == tagURI && string(content) == uri {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // String returns the ID as a URI, or "" for the zero value.

@@ -44,6 +44,28 @@ func PeerFromContext(ctx context.Context) (Peer, bool) {
 	return peer, ok
 }
 
+// Enforce is Handler, and judges each request as ServerConfig judges a handshake: the
+// certificate may have expired, been revoked or lost its permission since a long connection began.
+// It costs what Verify costs, about a tenth of a millisecond. A request that is refused is answered
+// 403, its HTTP/1 connection closed, and the refusal reported to OnRefusal.
+func Enforce(src Source, allow Authorizer, next http.Handler, opts ...Option) http.Handler {
+	e := newEndpoint(src, x509.ExtKeyUsageClientAuth, opts)
+	e.authorize = allow.decide
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var presented []*x509.Certificate
+		if r.TLS != nil && r.TLS.HandshakeComplete {
+			presented = r.TLS.PeerCertificates
+		}
+		peer, err := e.judge(presented)
+		if err != nil {
+			w.Header().Set("Connection", "close")
+			http.Error(w, "this client's certificate is not accepted (any more); the server's log says why", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(ContextWithPeer(r.Context(), peer)))
+	})
+}
+
 // Handler puts the peer of the request's connection into the request's context. It
 // fails closed: a request without one (a plaintext listener, say) is answered 403 and never
 // reaches next. Serve with a tls.Config of ServerConfig: that is where the peer is verified.

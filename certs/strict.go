@@ -23,6 +23,7 @@ const (
 
 var (
 	oidBasicConstraints = asn1.ObjectIdentifier{2, 5, 29, 19}
+	oidSubjectAltName   = asn1.ObjectIdentifier{2, 5, 29, 17}
 	oidNoRevAvail       = asn1.ObjectIdentifier{2, 5, 29, 56} // RFC 9608
 )
 

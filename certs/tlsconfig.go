@@ -105,25 +105,27 @@ func (e *endpoint) config() *tls.Config {
 
 // verifyConnection runs at the end of every handshake, full or resumed.
 func (e *endpoint) verifyConnection(cs tls.ConnectionState) error {
+	_, err := e.judge(cs.PeerCertificates)
+	return err
+}
+
+// judge decides about a peer as of now, and reports a refusal.
+func (e *endpoint) judge(presented []*x509.Certificate) (Peer, error) {
 	now := e.now()
 	snap, refusal := e.current(now)
 	if refusal != nil {
-		return e.report(refusal)
+		return Peer{}, e.report(refusal)
 	}
-	peer, err := Verify(cs.PeerCertificates, snap, e.usage, now)
-	if err != nil {
-		var refusal *Refusal
-		if errors.As(err, &refusal) {
-			return e.report(refusal)
-		}
-		return err
+	peer, refusal := verifyNamed(presented, snap, e.usage, now)
+	if refusal != nil {
+		return Peer{}, e.report(refusal)
 	}
 	if cause, err := e.authorize(peer); err != nil {
 		refusal := refuse(cause, peer.Certificate, now, err)
 		refusal.Peer, refusal.Self = peer.ID, snap.ID
-		return e.report(refusal)
+		return Peer{}, e.report(refusal)
 	}
-	return nil
+	return peer, nil
 }
 
 // certificate is what this process shows: never one that is not valid now.

@@ -20,6 +20,15 @@ import (
 //
 // usage x509.ExtKeyUsageAny accepts whatever the path allows. Every error is a *Refusal.
 func Verify(chain []*x509.Certificate, snap *Snapshot, usage x509.ExtKeyUsage, now time.Time) (Peer, error) {
+	peer, refusal := verifyNamed(chain, snap, usage, now)
+	if refusal != nil {
+		return Peer{}, refusal
+	}
+	return peer, nil
+}
+
+// verifyNamed is verify, with both identities in the refusal.
+func verifyNamed(chain []*x509.Certificate, snap *Snapshot, usage x509.ExtKeyUsage, now time.Time) (Peer, *Refusal) {
 	peer, refusal := verify(chain, snap, usage, now)
 	if refusal == nil {
 		return peer, nil
