@@ -63,22 +63,28 @@ func (e Endpoints) validate(c ProfileConfig) (Endpoints, error) {
 		// RFC 6960, section 4.2.2.2.1: nocheck says that there is nothing to look up.
 		e.OCSP, e.CRL, e.FreshestCRL = "", nil, nil
 	}
-	if e.FreshestCRL != nil && e.CRL == nil {
-		return e, errors.New("a delta CRL without a CRL that it belongs to")
-	}
 	probe, err := certs.SerialFromBytes(slices.Repeat([]byte{0x5a}, certs.MaxSerialOctets))
 	if err != nil {
 		return e, err
 	}
-	urls := []string{e.OCSP, e.CAIssuers}
+	if e.CRL != nil && e.CRL(probe) == "" {
+		e.CRL = nil
+	}
+	if e.FreshestCRL != nil && e.FreshestCRL(probe) == "" {
+		e.FreshestCRL = nil
+	}
+	if e.FreshestCRL != nil && e.CRL == nil {
+		return e, errors.New("a delta CRL without a CRL that it belongs to")
+	}
+	var urls []string
 	if e.CRL != nil {
 		urls = append(urls, e.CRL(probe))
 	}
 	if e.FreshestCRL != nil {
 		urls = append(urls, e.FreshestCRL(probe))
 	}
-	for i, u := range urls {
-		if u == "" && i < 2 {
+	for _, u := range append(urls, e.OCSP, e.CAIssuers) {
+		if u == "" {
 			continue
 		}
 		if err := checkURL(u); err != nil {

@@ -159,8 +159,9 @@ func checkProfileName(name string) error {
 	return nil
 }
 
-// Endpoints are the URLs that certificates carry, all plain http. Empty strings and nil
-// functions leave the extension out. The functions are pure and safe for concurrent use.
+// Endpoints are the URLs that certificates carry, all plain http. Empty strings,
+// nil functions and functions that return "" leave the extension out. The functions are
+// pure and safe for concurrent use.
 type Endpoints struct {
 	OCSP        string                    // the OCSP responder
 	CAIssuers   string                    // the issuing certificate, DER

@@ -20,8 +20,8 @@ type Subject struct {
 	TTL time.Duration
 }
 
-// maxNames bounds a certificate's size: TLS stacks and proxies refuse large ones.
-const maxNames = 100
+// maxNames bounds a certificate's size (some 50 KiB at worst): TLS stacks and proxies refuse large ones.
+const maxNames = 200
 
 // check decides whether s may stand in a certificate of p. Errors wrap ErrSubject or ErrWeakKey.
 func (s Subject) check(p *Profile) error {

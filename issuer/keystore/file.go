@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"crypto"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -67,6 +68,9 @@ func parseKey(content, passphrase []byte) (crypto.Signer, error) {
 	if encrypted && len(passphrase) == 0 {
 		return nil, fmt.Errorf("%w: it is encrypted and no passphrase was given", ErrPassphrase)
 	}
+	if err := checkIterations(block.Bytes); encrypted && err != nil {
+		return nil, err
+	}
 	value, err := decode(pem.EncodeToMemory(block), passphrase)
 	switch {
 	case err != nil && encrypted:
@@ -94,6 +98,39 @@ func decode(block, passphrase []byte) (value any, err error) {
 		passphrase = []byte{}
 	}
 	return pemutil.Parse(block, pemutil.WithPassword(passphrase))
+}
+
+// maxIterations bounds the time that a damaged or hostile file can take: some seconds.
+const maxIterations = 5_000_000
+
+// checkIterations reads as much of a PBES2 header (RFC 8018, appendix A) as holds the
+// iteration count. What it cannot read is left for the decoder to refuse.
+func checkIterations(der []byte) error {
+	var header struct {
+		Algorithm struct {
+			PBES2      asn1.ObjectIdentifier
+			Parameters struct {
+				KDF struct {
+					PBKDF2     asn1.ObjectIdentifier
+					Parameters struct {
+						Salt       []byte
+						Iterations int
+						Rest       asn1.RawValue `asn1:"optional"`
+						More       asn1.RawValue `asn1:"optional"`
+					}
+				}
+				Cipher asn1.RawValue
+			}
+		}
+		Encrypted asn1.RawValue
+	}
+	if _, err := asn1.Unmarshal(der, &header); err != nil {
+		return nil //nolint:nilerr // not PBES2 with PBKDF2: pemutil says so
+	}
+	if n := header.Algorithm.Parameters.KDF.Parameters.Iterations; n < 1 || n > maxIterations {
+		return fmt.Errorf("it asks for %d iterations of PBKDF2; 1 to %d are accepted", n, maxIterations)
+	}
+	return nil
 }
 
 // readSecretFile reads a regular file that nobody but its owner (and, for reading, its group:
