@@ -37,7 +37,8 @@ type Entry struct {
 // Log is the ledger's part that this package reads. Implementations are safe for
 // concurrent use; what they return is durable.
 type Log interface {
-	// Entries returns at most limit entries with a Sequence above after, in order.
+	// Entries returns at most limit entries with a Sequence above after, in order. An
+	// entry never appears behind one with a higher Sequence that was returned before.
 	Entries(ctx context.Context, after uint64, limit int) ([]Entry, error)
 	// AppendPublished appends a Published entry for issuer and returns its sequence number.
 	AppendPublished(ctx context.Context, issuer string, at time.Time) (uint64, error)

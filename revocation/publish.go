@@ -38,11 +38,12 @@ func (a *authority) pending() bool {
 	return a.incomplete || (newest.kind == Revoked && newest.sequence > a.number)
 }
 
-// due is when the next publication without a revocation must be.
-func (a *authority) due(interval time.Duration) time.Time {
+// due reports whether the next publication is due without a revocation: after the
+// interval, and when the newest CRLs are from a future that a wrong clock believed in.
+func (a *authority) due(now time.Time, interval time.Duration) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.thisUpdate.Add(interval)
+	return !now.Before(a.thisUpdate.Add(interval)) || now.Before(a.thisUpdate.Add(-freshHead))
 }
 
 // publish makes new CRLs of one issuer from what is in the log now. With renew their

@@ -57,7 +57,7 @@ func (p *Publisher) logReadable(err error) {
 func (p *Publisher) publishDue(ctx context.Context) error {
 	var failures []error
 	for _, a := range p.authorities {
-		renew := !p.config.Now().Before(a.due(p.config.Interval))
+		renew := a.due(p.config.Now(), p.config.Interval)
 		if !renew && !a.pending() {
 			continue
 		}
