@@ -137,17 +137,26 @@ func (a *authorities) grace(profile string) time.Duration {
 	return a.services[profile].Grace()
 }
 
+// renewAt is when the holder of a certificate is asked to renew it. The CA's own
+// profiles, and one that is gone, ask at two thirds of the life.
+func (a *authorities) renewAt(recorded Certificate) time.Time {
+	profile := a.services[recorded.Profile]
+	if profile == nil {
+		profile = a.operator
+	}
+	return profile.RenewAt(recorded.IssuedAt, recorded.NotBefore, recorded.NotAfter)
+}
+
 // issued composes what is handed out with a recorded certificate.
 func (a *authorities) issued(recorded Certificate, replayed bool) (*Issued, error) {
 	s := a.byID[recorded.Issuer]
 	if s == nil {
 		return nil, fmt.Errorf("the issuer %s of serial %s is no longer configured", recorded.Issuer, recorded.Serial)
 	}
-	life := recorded.NotAfter.Sub(recorded.NotBefore)
 	return &Issued{
 		Chain:       append([][]byte{recorded.DER}, s.issuer.Chain()...),
 		Roots:       a.rootsDER,
-		RenewAfter:  recorded.NotBefore.Add(life * 2 / 3).Truncate(time.Second),
+		RenewAfter:  a.renewAt(recorded),
 		Grace:       a.grace(recorded.Profile),
 		Certificate: recorded,
 		Replayed:    replayed,

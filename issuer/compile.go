@@ -28,6 +28,17 @@ func (p *Profile) Lifetime() time.Duration { return p.config.Lifetime }
 // Grace returns for how long after its expiry a certificate may be exchanged for a new one.
 func (p *Profile) Grace() time.Duration { return p.config.Grace }
 
+// RenewAt returns when an agent is asked to renew a certificate that was issued at
+// issued and is valid from notBefore to notAfter, in whole seconds.
+func (p *Profile) RenewAt(issued, notBefore, notAfter time.Time) time.Time {
+	at := notBefore.Add(notAfter.Sub(notBefore) * 2 / 3)
+	// A lifetime that was cut short, by a service's ttl or by the issuer's end, keeps two thirds.
+	if early := issued.Add(p.config.RenewAfter); p.config.RenewAfter > 0 && early.Before(at) {
+		at = early
+	}
+	return at.Truncate(time.Second)
+}
+
 // Issuer returns the issuer that the profile was compiled for.
 func (p *Profile) Issuer() *Issuer { return p.issuer }
 

@@ -38,6 +38,9 @@ type ProfileConfig struct {
 	// Grace is for how long after its expiry a certificate may still be exchanged for a
 	// new one: at most MaxGrace, 0 is not at all.
 	Grace time.Duration `yaml:"grace"`
+	// RenewAfter is how long after the moment of issuance an agent is asked to renew: a
+	// second or more, less than Lifetime; 0 is two thirds of the certificate's validity.
+	RenewAfter time.Duration `yaml:"renew_after"`
 
 	// KeyAlgorithms are the kinds of key that are accepted; none is all of them.
 	KeyAlgorithms []Algorithm `yaml:"key_algorithms"`
@@ -136,6 +139,7 @@ func (c ProfileConfig) checkDurations() error {
 		{"lifetime", c.Lifetime, MinLifetime, MaxLifetime},
 		{"backdate", c.Backdate, 0, MaxBackdate},
 		{"grace", c.Grace, 0, MaxGrace},
+		{"renew_after", c.RenewAfter, 0, c.Lifetime - time.Second},
 	} {
 		if d.value < d.min || d.value > d.max {
 			return fmt.Errorf("%s of %s is not between %s and %s", d.name, d.value, d.min, d.max)
