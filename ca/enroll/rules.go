@@ -47,6 +47,14 @@ type compiledRule struct {
 	dns, uri, commonName *regexp.Regexp
 }
 
+// ruleError says which rule is wrong.
+type ruleError struct {
+	index int
+	err   error
+}
+
+func (e *ruleError) Error() string { return fmt.Sprintf("rules[%d]: %v", e.index, e.err) }
+
 // compileRules checks a provider's rules. certificate says which kind of condition
 // the provider can prove.
 func compileRules(td certs.TrustDomain, in []Rule, certificate bool) (rules, error) {
@@ -57,7 +65,7 @@ func compileRules(td certs.TrustDomain, in []Rule, certificate bool) (rules, err
 	for i, rule := range in {
 		compiled, err := rule.compile(td, certificate)
 		if err != nil {
-			return nil, fmt.Errorf("rules[%d]: %w", i, err)
+			return nil, &ruleError{index: i, err: err}
 		}
 		out = append(out, compiled)
 	}
