@@ -18,7 +18,7 @@ type wantedExtension struct {
 	inspect  func(*Draft, cryptobyte.String) error
 }
 
-// wanted returns all extensions that the certificate must carry; any other is an error.
+// wanted appends all extensions that the certificate must carry, in their order; any other is an error.
 func (d *Draft) wanted(emptySubject bool, list []wantedExtension) []wantedExtension {
 	e, c := &d.profile.endpoints, &d.profile.config
 	list = append(list,
@@ -27,11 +27,11 @@ func (d *Draft) wanted(emptySubject bool, list []wantedExtension) []wantedExtens
 		wantedExtension{"basic constraints", oidBasicConstraints, true, (*Draft).inspectConstraints},
 		wantedExtension{"subject key identifier", oidSubjectKeyID, false, (*Draft).inspectSubjectKeyID},
 		wantedExtension{"authority key identifier", oidAuthorityKeyID, false, (*Draft).inspectAuthorityKeyID},
-		wantedExtension{"subject alternative name", oidSubjectAltName, emptySubject, (*Draft).inspectNames},
 	)
 	if e.OCSP != "" || e.CAIssuers != "" {
 		list = append(list, wantedExtension{"authority information access", oidAuthorityInfo, false, (*Draft).inspectAuthorityInfo})
 	}
+	list = append(list, wantedExtension{"subject alternative name", oidSubjectAltName, emptySubject, (*Draft).inspectNames})
 	if e.CRL != nil {
 		list = append(list, wantedExtension{"CRL distribution points", oidCRLPoints, false, (*Draft).inspectCRLPoint})
 	}
@@ -44,11 +44,13 @@ func (d *Draft) wanted(emptySubject bool, list []wantedExtension) []wantedExtens
 	return list
 }
 
-// inspectExtensions demands exactly the wanted extensions, each once, in any order.
+// inspectExtensions demands exactly the wanted extensions, each once and in that order.
 func (d *Draft) inspectExtensions(s cryptobyte.String, emptySubject bool) error {
 	var room [10]wantedExtension
-	missing := d.wanted(emptySubject, room[:0])
-	for !s.Empty() {
+	for _, want := range d.wanted(emptySubject, room[:0]) {
+		if s.Empty() {
+			return fmt.Errorf("%s is missing", want.name)
+		}
 		var extension, oid, value cryptobyte.String
 		critical := false
 		if !s.ReadASN1(&extension, asn1.SEQUENCE) ||
@@ -57,27 +59,18 @@ func (d *Draft) inspectExtensions(s cryptobyte.String, emptySubject bool) error 
 			!extension.ReadASN1(&value, asn1.OCTET_STRING) || !extension.Empty() {
 			return errors.New("an extension is malformed")
 		}
-		found := -1
-		for i := range missing {
-			if missing[i].oid == string(oid) {
-				found = i
-			}
-		}
-		if found < 0 {
-			return fmt.Errorf("extension %x is not one of the profile's, or comes twice", []byte(oid))
-		}
-		want := missing[found]
-		missing[found] = missing[len(missing)-1]
-		missing = missing[:len(missing)-1]
-		if critical != want.critical {
+		switch {
+		case string(oid) != want.oid:
+			return fmt.Errorf("extension %x stands where %s belongs", []byte(oid), want.name)
+		case critical != want.critical:
 			return fmt.Errorf("%s: critical is %t instead of %t", want.name, critical, want.critical)
 		}
 		if err := want.inspect(d, value); err != nil {
 			return fmt.Errorf("%s: %w", want.name, err)
 		}
 	}
-	if len(missing) > 0 {
-		return fmt.Errorf("%s is missing", missing[0].name)
+	if !s.Empty() {
+		return errors.New("there is an extension that is not one of the profile's, or one comes twice")
 	}
 	return nil
 }
@@ -94,25 +87,21 @@ func (d *Draft) inspectExtKeyUsage(v cryptobyte.String) error {
 	if !v.ReadASN1(&list, asn1.SEQUENCE) || !v.Empty() {
 		return errMalformed
 	}
-	var server, client, ocsp bool
-	for !list.Empty() {
-		var oid cryptobyte.String
-		if !list.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) {
-			return errMalformed
+	c := &d.profile.config
+	for _, use := range [...]struct {
+		allowed bool
+		oid     string
+	}{{c.ServerAuth, oidServerAuth}, {c.ClientAuth, oidClientAuth}, {c.OCSPSigning, oidOCSPSigning}} {
+		if !use.allowed {
+			continue
 		}
-		switch string(oid) {
-		case oidServerAuth:
-			server = true
-		case oidClientAuth:
-			client = true
-		case oidOCSPSigning:
-			ocsp = true
-		default:
-			return fmt.Errorf("use %x is not one of the profile's", []byte(oid))
+		var oid cryptobyte.String
+		if !list.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || string(oid) != use.oid {
+			return errors.New("the uses are not the profile's")
 		}
 	}
-	if c := &d.profile.config; server != c.ServerAuth || client != c.ClientAuth || ocsp != c.OCSPSigning {
-		return errors.New("the uses are not the profile's")
+	if !list.Empty() {
+		return errors.New("there are more uses than the profile's")
 	}
 	return nil
 }

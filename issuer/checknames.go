@@ -75,28 +75,26 @@ func (d *Draft) inspectID(uri string) error {
 
 func (d *Draft) inspectAuthorityInfo(v cryptobyte.String) error {
 	var list cryptobyte.String
-	if !v.ReadASN1(&list, asn1.SEQUENCE) || !v.Empty() || list.Empty() {
+	if !v.ReadASN1(&list, asn1.SEQUENCE) || !v.Empty() {
 		return errMalformed
 	}
-	var ocsp, issuers string
-	for !list.Empty() {
+	e := &d.profile.endpoints
+	for _, want := range [...]struct{ method, url string }{{oidAccessOCSP, e.OCSP}, {oidAccessCAIssuers, e.CAIssuers}} {
+		if want.url == "" {
+			continue
+		}
 		var access, method, url cryptobyte.String
 		if !list.ReadASN1(&access, asn1.SEQUENCE) ||
 			!access.ReadASN1(&method, asn1.OBJECT_IDENTIFIER) ||
 			!access.ReadASN1(&url, 0x86) || !access.Empty() {
 			return errMalformed
 		}
-		switch {
-		case string(method) == oidAccessOCSP && ocsp == "":
-			ocsp = string(url)
-		case string(method) == oidAccessCAIssuers && issuers == "":
-			issuers = string(url)
-		default:
-			return fmt.Errorf("access method %x is unknown or comes twice", []byte(method))
+		if string(method) != want.method || string(url) != want.url {
+			return fmt.Errorf("URL %q is not the profile's", url)
 		}
 	}
-	if e := &d.profile.endpoints; ocsp != e.OCSP || issuers != e.CAIssuers {
-		return errors.New("the URLs are not the profile's")
+	if !list.Empty() {
+		return errors.New("there are more URLs than the profile's")
 	}
 	return nil
 }
