@@ -35,7 +35,7 @@ func readExtensions(from *cryptobyte.String, tag asn1.Tag, understand func(encod
 		peek := extension
 		if !peek.ReadASN1Element(&name, asn1.OBJECT_IDENTIFIER) ||
 			!extension.ReadASN1ObjectIdentifier(&oid) ||
-			!extension.ReadOptionalASN1Boolean(&critical, asn1.BOOLEAN, false) ||
+			extension.PeekASN1Tag(asn1.BOOLEAN) && !extension.ReadASN1Boolean(&critical) ||
 			!extension.ReadASN1(&value, asn1.OCTET_STRING) || !extension.Empty() {
 			return malformed("extension")
 		}
