@@ -1,0 +1,106 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/handfast/handfast/certs"
+)
+
+// handshakeTimeout bounds how long a stranger may hold a slot.
+const handshakeTimeout = 10 * time.Second
+
+// inboundListener lets peers in and forwards them to the local service.
+type inboundListener struct {
+	*door
+	spec   Inbound
+	proxy  *Proxy
+	dialer net.Dialer
+	web    *webServer // nil in mode tcp
+	count  func(toPeer bool, n int)
+}
+
+func (p *Proxy) newInbound(spec Inbound, listener net.Listener) *inboundListener {
+	spec.Limits = spec.withDefaults()
+	in := &inboundListener{
+		door: newDoor(listener, spec.Listen, spec.MaxConnections), spec: spec, proxy: p,
+		dialer: net.Dialer{Timeout: spec.ConnectTimeout},
+		count:  p.metrics.counter(inbound),
+	}
+	if spec.Mode == ModeHTTP || spec.Mode == ModeH2C {
+		in.web = newWebServer(in)
+	}
+	in.handle = in.welcome
+	in.failed = func(err error) { p.journal.note("accept failed", spec.Listen, "", causeOf(err), certs.Peer{}, err) }
+	return in
+}
+
+// welcome takes one connection from its handshake to its end.
+func (in *inboundListener) welcome(ctx context.Context, conn net.Conn) {
+	secure, peer, err := in.handshake(ctx, conn)
+	if err != nil {
+		in.proxy.refuse(inbound, in.spec.Listen, conn, peer, err)
+		return
+	}
+	entry := in.proxy.enter(inbound, in.spec.Listen, peer, secure)
+	defer in.proxy.leave(entry)
+	if in.web != nil {
+		in.web.serve(ctx, secure, peer)
+		return
+	}
+	err = in.forward(ctx, secure, peer)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) { // closed here: cut, and logged as such
+		in.proxy.journal.note("connection failed", in.spec.Listen, conn.RemoteAddr().String(), causeOf(err), peer, err)
+	}
+}
+
+// handshake verifies the peer. The peer it returns comes from certs.Verify, with its
+// whole chain, so that it can be judged again.
+func (in *inboundListener) handshake(ctx context.Context, conn net.Conn) (*tls.Conn, certs.Peer, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	var peer certs.Peer
+	byPolicy := certs.AllowPolicy(in.proxy.cfg.Source)
+	allow := func(verified certs.Peer) error {
+		peer = verified
+		return byPolicy(verified)
+	}
+	var protocols []string
+	if in.web != nil {
+		protocols = []string{"h2", "http/1.1"}
+	}
+	config := certs.ServerConfig(in.proxy.cfg.Source, allow, certs.WithClock(in.proxy.cfg.Now), certs.WithNextProtos(protocols...))
+	secure := tls.Server(&rawConn{Conn: conn}, config)
+	err := secure.HandshakeContext(ctx)
+	return secure, peer, err
+}
+
+// forward connects the peer with the local service.
+func (in *inboundListener) forward(ctx context.Context, secure *tls.Conn, peer certs.Peer) error {
+	local, err := in.dialTarget(ctx)
+	if err != nil {
+		abort(secure)
+		return err
+	}
+	if in.spec.ProxyProtocol {
+		if err := writeProxyHeader(local, secure, peer); err != nil {
+			abort(secure)
+			abort(local)
+			return fmt.Errorf("write the PROXY protocol header to %s: %w", in.spec.Target, err)
+		}
+	}
+	return pump(local, secure, in.spec.IdleTimeout, in.count)
+}
+
+func (in *inboundListener) dialTarget(ctx context.Context) (net.Conn, error) {
+	kind, address := network(in.spec.Target)
+	conn, err := in.dialer.DialContext(ctx, kind, address)
+	if err != nil {
+		return nil, fmt.Errorf("the local service at %s cannot be reached: does it run? %w", in.spec.Target, err)
+	}
+	return conn, nil
+}

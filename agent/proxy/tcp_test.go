@@ -1,0 +1,347 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	proxyproto "github.com/pires/go-proxyproto"
+
+	"github.com/handfast/handfast/agent/internal/testpki"
+	"github.com/handfast/handfast/certs"
+)
+
+func TestHalfCloseAndLargeTransferThroughTwoProxies(t *testing.T) {
+	w := newWorld(t)
+	// The service answers only after the client's end has arrived, as `nc -N` users expect.
+	in := w.serveInbound(t, backend(t, func(conn *net.TCPConn) {
+		digest := sha256.New()
+		io.Copy(digest, conn)
+		conn.Write(digest.Sum(nil))
+		conn.CloseWrite()
+	}), nil)
+	out := w.serveOutbound(t, nil, in.inboundAddr())
+	conn := dialPlain(t, out.outboundAddr())
+	payload := make([]byte, 8<<20)
+	rand.Read(payload)
+	if _, err := conn.Write(payload); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := sha256.Sum256(payload); !bytes.Equal(got, want[:]) {
+		t.Fatalf("digest of what arrived = %x; want %x", got, want)
+	}
+}
+
+func TestServerHalfCloseLetsTheClientGoOn(t *testing.T) {
+	w := newWorld(t)
+	received := make(chan string, 1)
+	in := w.serveInbound(t, backend(t, func(conn *net.TCPConn) {
+		io.WriteString(conn, "bye")
+		conn.CloseWrite()
+		rest, _ := io.ReadAll(conn)
+		received <- string(rest)
+	}), nil)
+	out := w.serveOutbound(t, nil, in.inboundAddr())
+	conn := dialPlain(t, out.outboundAddr())
+	if got, err := io.ReadAll(conn); err != nil || string(got) != "bye" {
+		t.Fatalf("read %q, %v; want bye and an orderly end", got, err)
+	}
+	io.WriteString(conn, "still here")
+	conn.CloseWrite()
+	if got := <-received; got != "still here" {
+		t.Fatalf("the service received %q after its own end; want all", got)
+	}
+}
+
+func TestBackPressure(t *testing.T) {
+	w := newWorld(t)
+	read := make(chan struct{})
+	digest := make(chan [32]byte, 1)
+	in := w.serveInbound(t, backend(t, func(conn *net.TCPConn) {
+		<-read
+		all, _ := io.ReadAll(conn)
+		digest <- sha256.Sum256(all)
+	}), nil)
+	out := w.serveOutbound(t, nil, in.inboundAddr())
+	conn := dialPlain(t, out.outboundAddr())
+	payload := make([]byte, 64<<20)
+	rand.Read(payload)
+	var sent atomic.Int64
+	written := make(chan error, 1)
+	go func() {
+		for rest := payload; len(rest) > 0; rest = rest[min(len(rest), 64<<10):] {
+			if _, err := conn.Write(rest[:min(len(rest), 64<<10)]); err != nil {
+				written <- err
+				return
+			}
+			sent.Add(64 << 10)
+		}
+		written <- conn.CloseWrite()
+	}()
+	// Nobody reads, so the writer comes to a stop on the kernel's buffers: three sockets' worth.
+	stalled := int64(-1)
+	for stalled != sent.Load() {
+		stalled = sent.Load()
+		time.Sleep(100 * time.Millisecond)
+	}
+	if stalled == int64(len(payload)) {
+		t.Fatal("everything was taken although nobody reads: it is buffered without a bound")
+	}
+	close(read)
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	if got, want := <-digest, sha256.Sum256(payload); got != want {
+		t.Fatal("what arrived is not what was sent")
+	}
+}
+
+func TestFailoverOverDeadAndWrongPeers(t *testing.T) {
+	w := newWorld(t)
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close()
+	other := testpki.NewSource(w.Snapshot(w.ID("billing"), hour, "*"))
+	wrong := serve(t, Config{Source: other, Inbound: []Inbound{{Listen: "127.0.0.1:0", Target: backend(t, echo)}}})
+	right := w.serveInbound(t, backend(t, echo), nil)
+	out := w.serveOutbound(t, nil, dead.Addr().String(), wrong.inboundAddr(), right.inboundAddr())
+	for range 2 { // the second time the failed addresses stand last
+		if err := roundTrip(dialPlain(t, out.outboundAddr()), "hello"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := wrong.inbounds[0].accepted.Load(); got != 1 {
+		t.Errorf("the wrong peer was dialled %d times; want once, then not while it rests", got)
+	}
+}
+
+func TestBlackHoleCostsTheConnectTimeoutOnly(t *testing.T) {
+	w := newWorld(t)
+	silent := backend(t, func(conn *net.TCPConn) { io.Copy(io.Discard, conn) }) // accepts, never shakes hands
+	right := w.serveInbound(t, backend(t, echo), nil)
+	out := w.serveOutbound(t, func(cfg *Config) { cfg.Outbound[0].ConnectTimeout = 50 * time.Millisecond }, silent, right.inboundAddr())
+	if err := roundTrip(dialPlain(t, out.outboundAddr()), "hello"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNoPeerLeftIsAResetWithTheCauses(t *testing.T) {
+	w := newWorld(t)
+	other := testpki.NewSource(w.Snapshot(w.ID("billing"), hour, "*"))
+	wrong := serve(t, Config{Source: other, Inbound: []Inbound{{Listen: "127.0.0.1:0", Target: backend(t, echo)}}})
+	out := w.serveOutbound(t, nil, wrong.inboundAddr())
+	if err := fate(t, out.outboundAddr()); !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("the local client saw %v; want a reset, not an orderly end", err)
+	}
+	event := waitEvent(t, out, "wrong_identity")
+	for _, want := range []string{"spiffe://test.example/billing", "spiffe://test.example/orders", wrong.inboundAddr()} {
+		if !strings.Contains(event.Error, want) {
+			t.Errorf("event %q does not name %s", event.Error, want)
+		}
+	}
+}
+
+func TestOutboundFailsClosedWithoutCertificate(t *testing.T) {
+	w := newWorld(t)
+	w.webSrc.Set(nil)
+	in := w.serveInbound(t, backend(t, echo), nil)
+	out := w.serveOutbound(t, nil, in.inboundAddr())
+	if err := fate(t, out.outboundAddr()); !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("the local client saw %v; want a reset", err)
+	}
+	waitEvent(t, out, "own_certificate")
+	if got := in.inbounds[0].accepted.Load(); got != 0 {
+		t.Errorf("the peer was dialled %d times without a certificate", got)
+	}
+}
+
+func TestPeerThatDiesIsAResetNotAnEnd(t *testing.T) {
+	w := newWorld(t)
+	in := w.serveInbound(t, backend(t, func(conn *net.TCPConn) {
+		_, err := io.ReadAll(conn)
+		if err == nil {
+			t.Error("the service saw an orderly end of a stream that was cut")
+		}
+	}), nil)
+	raw := dialPlain(t, in.inboundAddr())
+	conn := tls.Client(raw, certs.ClientConfig(w.webSrc, w.orders))
+	if _, err := io.WriteString(conn, "half of the"); err != nil {
+		t.Fatal(err)
+	}
+	raw.CloseWrite() // FIN without close_notify: what the kernel of a killed peer sends
+	waitEvent(t, in, "truncated")
+}
+
+func TestIdleConnectionsEnd(t *testing.T) {
+	w := newWorld(t)
+	in := w.serveInbound(t, backend(t, echo), func(cfg *Config) { cfg.Inbound[0].IdleTimeout = 60 * time.Millisecond })
+	conn, err := w.dialTLS(t, in.inboundAddr(), w.webSrc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 6 { // more than the timeout altogether, but never idle for long
+		if err := roundTrip(conn, "x"); err != nil {
+			t.Fatalf("cut although it was busy: %v", err)
+		}
+		time.Sleep(15 * time.Millisecond)
+	}
+	ended(conn)
+	waitEvent(t, in, "idle")
+}
+
+func TestProxyProtocolCarriesThePeer(t *testing.T) {
+	w := newWorld(t)
+	type seen struct {
+		source, cn string
+		rest       string
+	}
+	got := make(chan seen, 1)
+	target := backend(t, func(conn *net.TCPConn) {
+		reader := bufio.NewReader(conn)
+		header, err := proxyproto.Read(reader)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		tlvs, err := header.TLVs()
+		if err != nil || len(tlvs) != 1 {
+			t.Errorf("TLVs = %v, %v", tlvs, err)
+			return
+		}
+		sub, err := proxyproto.SplitTLVs(tlvs[0].Value[5:])
+		if err != nil || len(sub) != 2 {
+			t.Errorf("sub TLVs = %v, %v", sub, err)
+			return
+		}
+		rest, _ := io.ReadAll(reader)
+		got <- seen{header.SourceAddr.String(), string(sub[1].Value), string(rest)}
+	})
+	in := w.serveInbound(t, target, func(cfg *Config) { cfg.Inbound[0].ProxyProtocol = true })
+	conn, err := w.dialTLS(t, in.inboundAddr(), w.webSrc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(conn, "data")
+	conn.CloseWrite()
+	want := seen{conn.LocalAddr().String(), w.web.String(), "data"}
+	if g := <-got; g != want {
+		t.Fatalf("the service saw %+v; want %+v", g, want)
+	}
+}
+
+func TestUnixSocketsOnTheLocalSide(t *testing.T) {
+	w := newWorld(t)
+	target, local := filepath.Join(t.TempDir(), "target"), filepath.Join(t.TempDir(), "local")
+	listener, err := net.Listen("unix", target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		conn, err := listener.Accept()
+		if err == nil {
+			io.Copy(conn, conn)
+			conn.Close()
+		}
+	}()
+	in := w.serveInbound(t, "unix:"+target, nil)
+	w.serveOutbound(t, func(cfg *Config) { cfg.Outbound[0].Listen = "unix:" + local }, in.inboundAddr())
+	conn, err := net.Dial("unix", local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if err := roundTrip(conn, "hello"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMaxConnectionsWaitInTheQueue(t *testing.T) {
+	w := newWorld(t)
+	in := w.serveInbound(t, backend(t, echo), func(cfg *Config) { cfg.Inbound[0].MaxConnections = 1 })
+	first, err := w.dialTLS(t, in.inboundAddr(), w.webSrc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := dialPlain(t, in.inboundAddr())
+	second.SetDeadline(time.Now().Add(50 * time.Millisecond))
+	if err := tls.Client(second, certs.ClientConfig(w.webSrc, w.orders)).Handshake(); err == nil {
+		t.Fatal("a second connection was served although the limit is one")
+	}
+	second.Close()
+	first.Close()
+	third, err := w.dialTLS(t, in.inboundAddr(), w.webSrc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := roundTrip(third, "x"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDrainFinishesWhatIsOpenAndCutsTheRest(t *testing.T) {
+	w := newWorld(t)
+	p, err := Listen(t.Context(), Config{
+		Source: w.ordersSrc, DrainTimeout: 300 * time.Millisecond,
+		Inbound: []Inbound{{Listen: "127.0.0.1:0", Target: backend(t, echo)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Serve(ctx) }()
+	polite, err := w.dialTLS(t, p.inboundAddr(), w.webSrc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stubborn, err := w.dialTLS(t, p.inboundAddr(), w.webSrc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, conn := range []net.Conn{polite, stubborn} {
+		if err := roundTrip(conn, "before"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := roundTrip(polite, "while draining"); err != nil {
+		t.Fatalf("an open connection was cut at once: %v", err)
+	}
+	polite.CloseWrite()
+	if err := ended(polite); !errors.Is(err, io.EOF) {
+		t.Errorf("the polite one ended with %v; want an orderly end", err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := ended(stubborn); errors.Is(err, io.EOF) {
+		t.Error("the stubborn one saw an orderly end of what was cut")
+	}
+	if conn, err := net.Dial("tcp", p.inboundAddr()); err == nil {
+		conn.Close()
+		t.Error("the address is still bound after Serve")
+	}
+}

@@ -1,0 +1,255 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/handfast/handfast/certs"
+)
+
+// Limits of HTTP.
+const (
+	readHeaderTimeout = 10 * time.Second
+	maxHeaderBytes    = 256 << 10
+	pingAfter         = 15 * time.Second
+	pingTimeout       = 10 * time.Second
+	writeTimeout      = 30 * time.Second // without a byte written to an HTTP/2 connection
+	targetIdle        = 90 * time.Second
+	targetIdleMax     = 128
+)
+
+// webServer forwards requests of verified peers to the local service.
+//
+// net/http sees plaintext connections, because the handshake is over when they reach it. So
+// it decides between HTTP/1.1 and HTTP/2 by what the client sends, and a client that
+// could not announce HTTP/2 by ALPN (one behind an outbound listener of mode tcp) is served too.
+type webServer struct {
+	in       *inboundListener
+	server   *http.Server
+	handoff  *handoff
+	forward  *httputil.ReverseProxy
+	finished chan struct{} // closed when server has ended
+}
+
+func newWebServer(in *inboundListener) *webServer {
+	w := &webServer{in: in, handoff: newHandoff(in.listener.Addr()), finished: make(chan struct{})}
+	http1, http2 := new(http.Transport), new(http.Transport)
+	for _, transport := range []*http.Transport{http1, http2} {
+		w.setUp(transport)
+	}
+	http1.Protocols.SetHTTP1(true)
+	http2.Protocols.SetUnencryptedHTTP2(true)
+	transport := http.RoundTripper(http1)
+	if in.spec.Mode == ModeH2C {
+		transport = byProtocol{http1, http2}
+	}
+	w.forward = &httputil.ReverseProxy{
+		Rewrite: w.rewrite, Transport: transport, FlushInterval: -1,
+		ErrorHandler: w.failed, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // failed logs
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	w.server = &http.Server{
+		Handler: w, Protocols: protocols, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: in.spec.IdleTimeout,
+		MaxHeaderBytes: maxHeaderBytes,
+		HTTP2:          &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: writeTimeout},
+		ErrorLog:       slog.NewLogLogger(in.proxy.cfg.Logger.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			if verified, ok := conn.(*peerConn); ok {
+				return context.WithValue(certs.ContextWithPeer(ctx, verified.peer), connKey{}, verified)
+			}
+			return ctx
+		},
+	}
+	return w
+}
+
+type connKey struct{}
+
+func (w *webServer) setUp(transport *http.Transport) {
+	transport.Protocols = new(http.Protocols)
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return w.in.dialTarget(ctx) }
+	transport.DisableCompression = true
+	transport.MaxIdleConns = targetIdleMax
+	transport.MaxIdleConnsPerHost = targetIdleMax
+	transport.IdleConnTimeout = targetIdle
+	transport.MaxResponseHeaderBytes = maxHeaderBytes
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
+}
+
+// byProtocol speaks to the target what the client speaks: gRPC needs HTTP/2 from end to end.
+type byProtocol struct{ http1, http2 http.RoundTripper }
+
+type protoKey struct{}
+
+func (b byProtocol) RoundTrip(r *http.Request) (*http.Response, error) {
+	if major, ok := r.Context().Value(protoKey{}).(int); ok && major == 2 {
+		return b.http2.RoundTrip(r)
+	}
+	return b.http1.RoundTrip(r)
+}
+
+// start runs the HTTP server on the connections that serve hands over.
+func (w *webServer) start() {
+	go func() {
+		defer close(w.finished)
+		if err := w.server.Serve(w.handoff); !errors.Is(err, http.ErrServerClosed) {
+			w.in.proxy.cfg.Logger.Error("the HTTP server of a listener ended", "listener", w.in.spec.Listen, "cause", err)
+		}
+	}()
+}
+
+// drain lets the requests in flight finish and tells clients to go elsewhere, until ctx ends.
+func (w *webServer) drain(ctx context.Context) {
+	if err := w.server.Shutdown(ctx); err != nil {
+		w.server.Close() //nolint:errcheck // its connections are cut by the door
+	}
+	<-w.finished
+}
+
+// serve hands one connection to the HTTP server and returns when it is closed.
+func (w *webServer) serve(ctx context.Context, secure *tls.Conn, peer certs.Peer) {
+	conn := &peerConn{Conn: secure, peer: peer, closed: make(chan struct{})}
+	if !w.handoff.give(ctx, conn) {
+		secure.Close() //nolint:errcheck // the server is gone
+		return
+	}
+	<-conn.closed
+}
+
+// ServeHTTP forwards one request. A peer's certificate that is about to expire ends the
+// connection in an orderly way before it would be cut.
+func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	conn, ok := r.Context().Value(connKey{}).(*peerConn)
+	if !ok { // cannot be: every connection comes from serve
+		http.Error(rw, "no verified peer", http.StatusForbidden)
+		return
+	}
+	if nearlyExpired(conn.peer, w.in.proxy.cfg.Now()) {
+		rw.Header().Set("Connection", "close")
+	}
+	counted := &statusWriter{ResponseWriter: rw}
+	defer func() { w.in.proxy.metrics.requests.WithLabelValues(counted.class()).Inc() }()
+	w.forward.ServeHTTP(counted, r.WithContext(context.WithValue(r.Context(), protoKey{}, r.ProtoMajor)))
+}
+
+// nearlyExpired is true in the last sixth of the life: peers renew after two thirds.
+func nearlyExpired(peer certs.Peer, now time.Time) bool {
+	cert := peer.Certificate
+	return cert.NotAfter.Sub(now) < cert.NotAfter.Sub(cert.NotBefore)/6
+}
+
+// failed answers for a local service that does not.
+func (w *webServer) failed(rw http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // the client is gone
+	}
+	peer, _ := certs.PeerFromContext(r.Context())
+	w.in.proxy.journal.note("request failed", w.in.spec.Listen, r.RemoteAddr, "target", peer, err)
+	http.Error(rw, "the service behind this agent did not answer", http.StatusBadGateway)
+}
+
+// statusWriter remembers the class of the answer. Unwrap keeps flushing and hijacking possible.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (s *statusWriter) WriteHeader(status int) {
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		s.status = status
+	}
+	s.ResponseWriter.WriteHeader(status)
+}
+
+func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+func (s *statusWriter) class() string {
+	if s.status == 0 {
+		return "aborted"
+	}
+	return strconv.Itoa(s.status/100) + "xx"
+}
+
+// peerConn is a verified connection without its type: net/http must not take it for one
+// that it has to shake hands on.
+type peerConn struct {
+	net.Conn
+	peer   certs.Peer
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *peerConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() { close(c.closed) })
+	return err
+}
+
+// CloseWrite passes half-close on for upgraded connections.
+func (c *peerConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// handoff is a net.Listener whose connections are given to it.
+type handoff struct {
+	addr   net.Addr
+	conns  chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func newHandoff(addr net.Addr) *handoff {
+	return &handoff{addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (h *handoff) give(ctx context.Context, conn net.Conn) bool {
+	select {
+	case h.conns <- conn:
+		return true
+	case <-h.closed:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (h *handoff) Accept() (net.Conn, error) {
+	select {
+	case conn := <-h.conns:
+		return conn, nil
+	case <-h.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (h *handoff) Close() error {
+	h.once.Do(func() { close(h.closed) })
+	return nil
+}
+
+func (h *handoff) Addr() net.Addr { return h.addr }
+
+// trailerBody copies the request's trailers, which are known at its end, to where the
+// transport looks for them.
+type trailerBody struct {
+	io.ReadCloser
+	from, to http.Header
+}
+
+func (b *trailerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		for name := range b.to {
+			b.to[name] = b.from[name]
+		}
+	}
+	return n, err
+}
