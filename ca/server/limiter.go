@@ -101,8 +101,9 @@ func (l *limiter) charge(from netip.Prefix) {
 	bucket.AllowN(l.now(), 1)
 }
 
-// makeRoom forgets addresses that are forgiven, and when there is none, any: an attacker
-// with that many addresses is stopped by the slots alone.
+// makeRoom forgets addresses that are forgiven, and if those are few, any: an attacker
+// with that many addresses is stopped by the slots alone. It makes room for many at once,
+// so that the work for each failure stays small.
 func (l *limiter) makeRoom() {
 	if len(l.failures) < maxAddresses {
 		return
@@ -114,7 +115,7 @@ func (l *limiter) makeRoom() {
 		}
 	}
 	for from := range l.failures {
-		if len(l.failures) < maxAddresses {
+		if len(l.failures) < maxAddresses*3/4 {
 			return
 		}
 		delete(l.failures, from)

@@ -31,10 +31,13 @@ type request struct {
 
 func (r *request) ctx() context.Context { return r.http.Context() }
 
+// served is a route's handler in the mux.
+type served struct{ http.Handler }
+
 // serve makes a route's handler: admit, decode, handle, answer.
-func (s *Server) serve(rt route) http.Handler {
+func (s *Server) serve(rt route) served {
 	name := rt.method + " " + rt.pattern
-	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
+	return served{http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
 		note := noteOf(hr.Context())
 		note.route = name
 		answer, err := s.run(rt, &request{http: hr, writer: w}, note)
@@ -43,7 +46,7 @@ func (s *Server) serve(rt route) http.Handler {
 			return
 		}
 		s.write(w, hr, answer)
-	})
+	})}
 }
 
 func (s *Server) run(rt route, r *request, note *note) (*answer, error) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net/http"
 
 	"github.com/handfast/handfast/ca/api"
@@ -31,6 +32,14 @@ type route struct {
 	maxBody int64         // bytes; 0 is api.MaxBody
 	query   []string      // the query parameters that it knows; others are refused
 	handle  handler
+}
+
+// check refuses a line that does not say who may use it.
+func (r route) check() error {
+	if r.who == nobody || r.handle == nil || (r.who == operator) != (r.action != "") {
+		return fmt.Errorf("server: route %s %s does not say who may use it", r.method, r.pattern)
+	}
+	return nil
 }
 
 // routes is every request that the API answers.

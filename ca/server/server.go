@@ -1,9 +1,9 @@
 package server
 
 import (
-	"fmt"
 	"net/http"
 	"path"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,8 +40,8 @@ func New(cfg Config) (*Server, error) {
 	s.identity = newIdentity(cfg, s.metrics)
 	s.readiness = readiness{ask: cfg.CA.Ready, now: cfg.Now}
 	for _, r := range s.routes() {
-		if r.who == nobody || r.handle == nil || (r.who == operator) != (r.action != "") {
-			return nil, fmt.Errorf("server: route %s %s does not say who may use it", r.method, r.pattern)
+		if err := r.check(); err != nil {
+			return nil, err
 		}
 		s.mux.Handle(r.method+" "+r.pattern, s.serve(r))
 	}
@@ -55,38 +55,43 @@ func (s *Server) API() http.Handler {
 
 // dispatch is ServeMux without its kindness: no path is cleaned, nothing is redirected.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
-	_, pattern := s.mux.Handler(r)
-	switch {
-	case pattern != "" && r.URL.Path == path.Clean(r.URL.Path):
+	if r.URL.Path != path.Clean(r.URL.Path) {
+		s.refuse(w, r, errNoPath)
+		return
+	}
+	if s.known(r, r.Method) {
 		s.mux.ServeHTTP(w, r)
-	case s.allowed(r) != "":
-		w.Header().Set("Allow", s.allowed(r))
-		s.refuse(w, r, &api.Error{
-			Code: api.CodeBadRequest, Status: http.StatusMethodNotAllowed,
-			Message: "this path does not know the method", Hint: "it knows " + s.allowed(r),
-		})
-	default:
-		s.refuse(w, r, &api.Error{Code: api.CodeNotFound, Message: "the API has no such path"})
+		return
 	}
+	var allowed []string
+	for _, method := range []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut} {
+		if s.known(r, method) {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		s.refuse(w, r, errNoPath)
+		return
+	}
+	methods := strings.Join(allowed, ", ")
+	w.Header().Set("Allow", methods)
+	s.refuse(w, r, &api.Error{
+		Code: api.CodeBadRequest, Status: http.StatusMethodNotAllowed,
+		Message: "this path does not know the method", Hint: "it knows " + methods,
+	})
 }
 
-// allowed is the methods that the mux knows for the path, as in the header Allow.
-func (s *Server) allowed(r *http.Request) string {
-	handler, pattern := s.mux.Handler(r)
-	if pattern != "" {
-		return ""
-	}
-	probe := headerProbe{}
-	handler.ServeHTTP(probe, r)
-	return http.Header(probe).Get("Allow")
+var errNoPath = &api.Error{Code: api.CodeNotFound, Message: "the API has no such path"}
+
+// known reports whether the table has the request's path with method. The mux's own
+// handlers, which redirect and refuse in plain text, are none of the table's.
+func (s *Server) known(r *http.Request, method string) bool {
+	asked := *r
+	asked.Method = method
+	handler, _ := s.mux.Handler(&asked)
+	_, ok := handler.(served)
+	return ok
 }
-
-// headerProbe takes the headers of an answer and drops the rest.
-type headerProbe http.Header
-
-func (p headerProbe) Header() http.Header         { return http.Header(p) }
-func (p headerProbe) WriteHeader(int)             {}
-func (p headerProbe) Write(b []byte) (int, error) { return len(b), nil }
 
 // beginShutdown lets waiting agents go; their answers say that nothing has changed.
 func (s *Server) beginShutdown() { s.stop.Do(func() { close(s.stopping) }) }

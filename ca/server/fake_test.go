@@ -1,0 +1,337 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/handfast/handfast/ca"
+	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/ca/policy"
+	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/revocation"
+)
+
+const testDomain = "test.example"
+
+// fakeCA is an Authority whose certificates are testPKI's. What a test does not set
+// fails: a method that is reached by accident shows.
+type fakeCA struct {
+	Authority // nil: what is not overridden below panics, and a panic is a 500
+
+	pki *testPKI
+	td  certs.TrustDomain
+
+	mu        sync.Mutex
+	refuse    map[string]error // by serial: what Authenticate answers
+	roles     map[string]policy.Operator
+	state     api.AgentState
+	changed   chan struct{}
+	problems  []string
+	enrolled  func(claim ca.Claim, csr []byte, idem string) (*ca.Issued, error)
+	renewed   func(peer ca.Peer, csr []byte, idem string) (*ca.Issued, error)
+	services  map[string]policy.Service
+	putSeen   uint64
+	authCalls int
+}
+
+func newFakeCA(t *testing.T) *fakeCA {
+	td, err := certs.ParseTrustDomain(testDomain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &fakeCA{
+		pki: newTestPKI(t), td: td, refuse: map[string]error{}, changed: make(chan struct{}),
+		roles: map[string]policy.Operator{
+			"adam":  {Name: "adam", Role: policy.RoleAdmin},
+			"iris":  {Name: "iris", Role: policy.RoleIssuer, Services: []string{"web"}},
+			"rene":  {Name: "rene", Role: policy.RoleReader},
+			"nemo":  {Name: "nemo", Role: "wizard"},
+			"renew": {Name: "renew", Role: policy.RoleReader},
+		},
+		services: map[string]policy.Service{},
+	}
+}
+
+func (f *fakeCA) TrustDomain() certs.TrustDomain { return f.td }
+
+func (f *fakeCA) Bundle() api.Bundle {
+	return api.Bundle{TrustDomain: testDomain, Roots: [][]byte{f.pki.root.Raw}}
+}
+
+func (f *fakeCA) IssuerCertificate(id string) (*x509.Certificate, bool) {
+	return f.pki.root, id == "aabb"
+}
+
+func (f *fakeCA) Authenticate(_ context.Context, chain []*x509.Certificate) (ca.Peer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.authCalls++
+	leaf := chain[0]
+	if err := f.refuse[leaf.SerialNumber.String()]; err != nil {
+		return ca.Peer{}, err
+	}
+	id, err := certs.IDFromCertificate(leaf)
+	if err != nil {
+		return ca.Peer{}, &api.Error{Code: api.CodeUnauthenticated, Message: err.Error()}
+	}
+	serial, err := certs.SerialFromInt(leaf.SerialNumber)
+	if err != nil {
+		return ca.Peer{}, err
+	}
+	peer := ca.Peer{ID: id, Kind: ca.KindService, Name: id.Path(), Certificate: leaf, Serial: serial}
+	if name, ok := strings.CutPrefix(id.Path(), policy.OperatorPathPrefix); ok {
+		peer.Kind, peer.Name = ca.KindOperator, name
+	} else if id.IsReserved() {
+		peer.Kind = ca.KindServer
+	}
+	return peer, nil
+}
+
+func (f *fakeCA) Operator(_ context.Context, peer ca.Peer) (policy.Operator, error) {
+	if o, ok := f.roles[peer.Name]; ok {
+		return o, nil
+	}
+	return policy.Operator{}, &api.Error{Code: api.CodeForbidden, Message: "operator is not registered"}
+}
+
+func (f *fakeCA) ServerCertificate(_ context.Context, dns []string, ips []netip.Addr) (*tls.Certificate, error) {
+	c := f.pki.issue(f.pki.t, "handfast/ca", func(c *x509.Certificate) {
+		c.DNSNames = dns
+		for _, ip := range ips {
+			c.IPAddresses = append(c.IPAddresses, ip.AsSlice())
+		}
+	})
+	c.Certificate = append(c.Certificate, f.pki.root.Raw)
+	return &c, nil
+}
+
+func (f *fakeCA) Enroll(_ context.Context, claim ca.Claim, csr []byte, idem string) (*ca.Issued, error) {
+	return f.enrolled(claim, csr, idem)
+}
+
+func (f *fakeCA) Renew(_ context.Context, peer ca.Peer, csr []byte, idem string) (*ca.Issued, error) {
+	return f.renewed(peer, csr, idem)
+}
+
+func (f *fakeCA) AgentState(context.Context, ca.Peer) (api.AgentState, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	state := f.state
+	state.ServerTime = time.Now()
+	return state, nil
+}
+
+func (f *fakeCA) Changed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
+// change applies a change of the fake's state and wakes who waits.
+func (f *fakeCA) change(apply func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	apply()
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *fakeCA) Ready(context.Context) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.problems
+}
+
+func (f *fakeCA) AuthorizeToken(_ context.Context, actor policy.Operator, service string) error {
+	if err := policy.Allow(actor, policy.ActionToken, service); err != nil {
+		return &api.Error{Code: api.CodeForbidden, Message: err.Error()}
+	}
+	return nil
+}
+
+func (f *fakeCA) PutService(_ context.Context, _ policy.Operator, s policy.Service, version uint64) (policy.Service, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.putSeen = version
+	s.Version = f.services[s.Name].Version + 1
+	f.services[s.Name] = s
+	return s, nil
+}
+
+func (f *fakeCA) Service(_ context.Context, _ policy.Operator, name string) (policy.Service, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s, ok := f.services[name]
+	if !ok {
+		return s, &api.Error{Code: api.CodeNotFound, Message: "not found"}
+	}
+	return s, nil
+}
+
+func (f *fakeCA) DeleteService(_ context.Context, _ policy.Operator, name string, version uint64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.putSeen = version
+	delete(f.services, name)
+	return nil
+}
+
+// fakeTokens takes every token that is "good" and mints canaries.
+type fakeTokens struct{}
+
+func (fakeTokens) Verify(_ context.Context, token string) (ca.Claim, error) {
+	if !strings.HasPrefix(token, "good") {
+		return ca.Claim{}, &api.Error{Code: api.CodeTokenInvalid, Message: "not minted by this CA"}
+	}
+	return ca.Claim{Service: "web", Method: ca.MethodToken}, nil
+}
+
+func (fakeTokens) Mint(service string, ttl time.Duration) (string, time.Time, error) {
+	return "canary-token-" + service, time.Unix(2e9, 0), nil
+}
+
+// fakeRevocations answers the public paths with what it saw.
+type fakeRevocations struct{}
+
+func (fakeRevocations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Seen", r.RequestURI)
+}
+
+func (fakeRevocations) CRL(issuer string) (revocation.CRL, bool) {
+	return revocation.CRL{Issuer: issuer, DER: []byte("crl"), Number: big.NewInt(7), ETag: `"7"`}, issuer == "aabb"
+}
+
+// stack is a running server on loopback.
+type stack struct {
+	*fakeCA
+	t        *testing.T
+	server   *Server
+	api      string // https://127.0.0.1:PORT
+	public   string
+	logs     *lockedBuffer
+	registry *prometheus.Registry
+	stop     context.CancelFunc
+	done     chan error
+}
+
+// newServer makes a Server over fakes without starting it.
+func newServer(t *testing.T, modify func(*Config)) (*Server, *stack) {
+	t.Helper()
+	logs, registry := &lockedBuffer{}, prometheus.NewRegistry()
+	f := newFakeCA(t)
+	cfg := Config{
+		CA: f, Tokens: fakeTokens{}, Revocations: fakeRevocations{},
+		IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Name: "test", Version: "1",
+		Logger:     slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Registerer: registry, Gatherer: registry,
+	}
+	if modify != nil {
+		modify(&cfg)
+	}
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, &stack{fakeCA: f, t: t, server: s, logs: logs, registry: registry}
+}
+
+func start(t *testing.T, modify func(*Config)) *stack {
+	t.Helper()
+	s, st := newServer(t, modify)
+	l, err := Listen(t.Context(), Addresses{API: "127.0.0.1:0", Public: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	st.api, st.public = "https://"+l.API.Addr().String(), "http://"+l.Public.Addr().String()
+	st.stop, st.done = cancel, make(chan error, 1)
+	go func() { st.done <- s.Run(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case <-st.done:
+		case <-time.After(10 * time.Second):
+			t.Error("the server did not stop")
+		}
+	})
+	return st
+}
+
+// client speaks to the stack with the certificate of path, "" for none.
+func (st *stack) client(path string) *api.Client {
+	st.t.Helper()
+	c, err := api.NewClient(st.api, st.tls(path))
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	st.t.Cleanup(c.Close)
+	return c
+}
+
+func (st *stack) tls(path string) *tls.Config {
+	pool := x509.NewCertPool()
+	pool.AddCert(st.pki.root)
+	config := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}
+	if path != "" {
+		config.Certificates = []tls.Certificate{st.pki.issue(st.t, path)}
+	}
+	return config
+}
+
+// lockedBuffer is a log that tests read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// metric sums the series of a counter or a gauge that have all of these label values.
+func (st *stack) metric(name string, labels ...string) float64 {
+	st.t.Helper()
+	families, err := st.registry.Gather()
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	sum := 0.0
+	for _, family := range families {
+		if family.GetName() != "handfast_server_"+name {
+			continue
+		}
+		for _, series := range family.GetMetric() {
+			missing := len(labels)
+			for _, pair := range series.GetLabel() {
+				if slices.Contains(labels, pair.GetValue()) {
+					missing--
+				}
+			}
+			if missing == 0 {
+				sum += series.GetCounter().GetValue() + series.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
