@@ -172,3 +172,19 @@ func pemOf(certificates ...*x509.Certificate) []byte {
 	}
 	return out
 }
+
+// copyOf is a CA's directory that a test may break.
+func copyOf(t *testing.T, dir home.Dir) home.Dir {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "ca")
+	if err := os.CopyFS(to, os.DirFS(string(dir))); err != nil {
+		t.Fatal(err)
+	}
+	out := home.Dir(to)
+	for _, path := range []string{out.Passphrase(), out.IssuingKey(), out.TokenKey(), out.RootKey()} {
+		if err := os.Chmod(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}

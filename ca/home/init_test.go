@@ -151,7 +151,6 @@ func TestInitTakesBackWhatItMade(t *testing.T) {
 }
 
 func TestInitRefuses(t *testing.T) {
-	rsa1024 := newAuthority(t, nil, nil)
 	good, other := newAuthority(t, nil, nil), newAuthority(t, nil, nil)
 	expired := newAuthority(t, nil, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 	notCA := newAuthority(t, nil, func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageDigitalSignature })
@@ -162,7 +161,7 @@ func TestInitRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rsa1024 = newAuthority(t, weak, nil)
+	rsa1536 := newAuthority(t, weak, nil)
 	root := func(cert, key string) func(*home.InitOptions) {
 		return func(o *home.InitOptions) { o.RootCert, o.RootKey = cert, key }
 	}
@@ -190,7 +189,7 @@ func TestInitRefuses(t *testing.T) {
 		{"leaf as root", root(notCA.certPath, notCA.keyPath), "not a CA certificate"},
 		{"intermediate as root", root(intermediatePath, good.keyPath), "not signed by itself"},
 		{"root without room", root(noPath.certPath, noPath.keyPath), "path length"},
-		{"weak root", root(rsa1024.certPath, rsa1024.keyPath), "1536 bits"},
+		{"weak root", root(rsa1536.certPath, rsa1536.keyPath), "1536 bits"},
 		{"key as certificate", root(good.keyPath, good.keyPath), "only certificates"},
 		{"passphrase file missing", func(o *home.InitOptions) { o.Passphrase = "/nonexistent/pass" }, "no such file"},
 	}
@@ -258,11 +257,16 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{"other root", func(t *testing.T, d home.Dir) { write(t, d.RootCert(), pemOf(newAuthority(t, nil, nil).cert)) }, "issuing.crt"},
 		{"damaged root CRL", func(t *testing.T, d home.Dir) { truncate(t, d.RootCRL()) }, "root.crl"},
 	}
+	original := mustInit(t, nil).Config.Dir
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			result := mustInit(t, nil)
-			tt.break_(t, result.Config.Dir)
-			m, err := result.Config.Open(t.Context(), time.Now())
+			dir := copyOf(t, original)
+			tt.break_(t, dir)
+			cfg, err := home.Load(dir, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := cfg.Open(t.Context(), time.Now())
 			if err == nil {
 				m.Close()
 			}

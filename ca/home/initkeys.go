@@ -39,6 +39,11 @@ func (o InitOptions) makeKeys(ctx context.Context, m *maker, cfg *Config) (*keys
 		return nil, err
 	}
 	out := &keys{}
+	if o.CSROut == "" {
+		if err := o.makeRoot(ctx, m, cfg, out, passphrase); err != nil {
+			return nil, err
+		}
+	}
 	if o.IssuingKey == "" {
 		if err := m.expect(cfg.Dir.IssuingKey()); err != nil {
 			return nil, err
@@ -53,13 +58,8 @@ func (o InitOptions) makeKeys(ctx context.Context, m *maker, cfg *Config) (*keys
 	if err := m.expect(cfg.Dir.TokenKey()); err != nil {
 		return nil, err
 	}
-	if _, err := keystore.CreateSecret(cfg.Dir.TokenKey(), tokenKeySize, passphrase); err != nil {
-		return nil, err
-	}
-	if o.CSROut != "" {
-		return out, nil
-	}
-	return out, o.makeRoot(ctx, m, cfg, out, passphrase)
+	_, err = keystore.CreateSecret(cfg.Dir.TokenKey(), tokenKeySize, passphrase)
+	return out, err
 }
 
 func (k *keys) open(ctx context.Context, signer *crypto.Signer, uri string, passphrase []byte) error {
