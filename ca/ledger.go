@@ -126,8 +126,8 @@ type RevokeSelection struct {
 	Service  string
 	Operator string
 
-	// ExpiresAfter is what live means for Service and Operator. It lies before now by
-	// the longest grace, because a certificate within its grace can still be rekeyed.
+	// ExpiresAfter is what live means for Service and Operator: expiring then or later.
+	// It lies before now by the longest grace, because within it a certificate can be rekeyed.
 	ExpiresAfter time.Time
 	// Record is recorded first, in the same transaction, when the ledger does not know
 	// Serial: a certificate from after the backup that was restored. Nil: ErrNotFound then.

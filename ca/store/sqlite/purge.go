@@ -1,0 +1,62 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+)
+
+// purges are the kinds of row that may be forgotten, in this order. Each takes the time before
+// which a row must have expired and how many rows it may delete.
+var purges = []struct {
+	text string
+	cost int // rows that go with each
+}{
+	// A revocation goes together with its certificate, and only after a CRL was published
+	// past the expiry (RFC 5280, section 3.3: it stands on one more CRL).
+	{purgeRevoked, 2},
+	{`DELETE FROM certificates WHERE seq IN (
+		SELECT c.seq FROM certificates c WHERE c.not_after < ?1
+		AND NOT EXISTS (SELECT 1 FROM log l WHERE l.serial = c.serial AND l.kind = 1) LIMIT ?2)`, 1},
+	// The newest of each issuer stays: it holds the CRL number.
+	{`DELETE FROM log WHERE seq IN (
+		SELECT p.seq FROM log p WHERE p.kind = 2 AND p.at < ?1
+		AND EXISTS (SELECT 1 FROM log n WHERE n.kind = 2 AND n.issuer = p.issuer AND n.seq > p.seq) LIMIT ?2)`, 1},
+	{"DELETE FROM one_time WHERE id IN (SELECT id FROM one_time WHERE expires_at < ?1 LIMIT ?2)", 1},
+	{"DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE expires_at < ?1 LIMIT ?2)", 1},
+	{"DELETE FROM subjects WHERE id IN (SELECT id FROM subjects WHERE ?1 <> 0 AND NOT EXISTS (SELECT 1 FROM certificates WHERE subject = subjects.id) LIMIT ?2)", 1},
+}
+
+const (
+	purgeRevoked = `DELETE FROM certificates WHERE serial IN (` + purgeableSerials + `)`
+	purgeEntries = `DELETE FROM log WHERE kind = 1 AND serial IN (` + purgeableSerials + `)`
+	// The same serials for both: the order is fixed and nothing changes in between.
+	purgeableSerials = `SELECT l.serial FROM log l WHERE l.kind = 1 AND l.not_after < ?1
+		AND EXISTS (SELECT 1 FROM log p WHERE p.kind = 2 AND p.issuer = l.issuer AND p.seq > l.seq AND p.at > l.not_after)
+		ORDER BY l.not_after, l.seq LIMIT ?2`
+)
+
+// Purge implements ca.Ledger.
+func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int, error) {
+	return write(ctx, s, func(t *tx) (int, error) {
+		deleted := 0
+		for _, p := range purges {
+			budget := (limit - deleted) / p.cost
+			if budget <= 0 {
+				continue
+			}
+			n, err := t.changed(p.text, before.Unix(), budget)
+			if err != nil {
+				return 0, err
+			}
+			deleted += n
+			if p.text != purgeRevoked {
+				continue
+			}
+			if n, err = t.changed(purgeEntries, before.Unix(), budget); err != nil {
+				return 0, err
+			}
+			deleted += n
+		}
+		return deleted, nil
+	})
+}

@@ -1,0 +1,256 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+const (
+	maxBatch  = 256  // changes in one commit
+	maxQueued = 1024 // changes that wait before callers do
+)
+
+var (
+	errClosed = errors.New("the ledger is closed")
+	// errRollBack ends a dry run: its result counts, its changes do not.
+	errRollBack = errors.New("dry run")
+	// ErrUnknownState is the answer to every write after a commit failed with an I/O error:
+	// what the disk holds is unknown, so the process must stop and open the ledger anew.
+	ErrUnknownState = errors.New("a commit failed with an I/O error, so the ledger's state is unknown: check the disk and restart the CA")
+)
+
+// writer is the only one that writes. Its goroutine owns conn.
+type writer struct {
+	conn    *sql.Conn
+	hooks   hooks
+	metrics *metrics
+
+	queue   chan *change
+	closing chan struct{} // closed by close: nothing more is accepted
+	done    chan struct{} // closed when the goroutine has ended
+	once    sync.Once
+	failed  atomic.Bool // see ErrUnknownState
+}
+
+// change is one caller's part of a commit.
+type change struct {
+	ctx   context.Context
+	apply func(*tx) error
+	err   error      // of apply; owned by the writer
+	done  chan error // buffered, answered once after the commit
+}
+
+func startWriter(ctx context.Context, db *sql.DB, options Options) (*writer, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA journal_size_limit = %d", journalMaximum)); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	w := &writer{
+		conn: conn, hooks: options.hooks, metrics: newMetrics(options.Registerer),
+		queue: make(chan *change, maxQueued), closing: make(chan struct{}), done: make(chan struct{}),
+	}
+	go w.run()
+	return w, nil
+}
+
+// write has apply's changes made durable, and returns its result after the commit. When
+// ctx ends first the outcome is unknown to the caller, who must treat it as failed.
+func write[T any](ctx context.Context, s *Store, apply func(*tx) (T, error)) (T, error) {
+	var zero, result T
+	c := &change{ctx: ctx, done: make(chan error, 1)}
+	c.apply = func(t *tx) (err error) {
+		result, err = apply(t)
+		return err
+	}
+	if err := s.writer.submit(c); err != nil {
+		return zero, err
+	}
+	if err := s.writer.wait(c); err != nil && !errors.Is(err, errRollBack) {
+		return zero, err
+	}
+	return result, nil
+}
+
+func (w *writer) submit(c *change) error {
+	select {
+	case <-w.closing:
+		return errClosed
+	case <-c.ctx.Done():
+		return c.ctx.Err()
+	case w.queue <- c:
+		return nil
+	}
+}
+
+func (w *writer) wait(c *change) error {
+	select {
+	case err := <-c.done:
+		return err
+	case <-c.ctx.Done():
+		return c.ctx.Err()
+	case <-w.done:
+	}
+	// The writer has ended. It answered c, or c came into the queue too late.
+	select {
+	case err := <-c.done:
+		return err
+	default:
+		return errClosed
+	}
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	t := newTx(w.conn)
+	for {
+		select {
+		case first := <-w.queue:
+			w.commit(t, w.gather(first))
+		case <-w.closing:
+			for len(w.queue) > 0 {
+				w.commit(t, w.gather(<-w.queue))
+			}
+			return
+		}
+	}
+}
+
+// gather takes what waits already; it never waits for more, because the previous commit's
+// fsync was the time to gather.
+func (w *writer) gather(first *change) []*change {
+	batch := []*change{first}
+	for len(batch) < maxBatch {
+		select {
+		case next := <-w.queue:
+			batch = append(batch, next)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit applies batch in one transaction and answers everybody in it.
+func (w *writer) commit(t *tx, batch []*change) {
+	began := time.Now()
+	err := w.transact(t, batch)
+	w.metrics.committed(len(batch), time.Since(began), err)
+	for _, c := range batch {
+		if err != nil && !errors.Is(c.err, errRollBack) {
+			c.err = err
+		}
+		c.done <- c.err
+	}
+}
+
+// transact returns an error when nothing of batch may count. A change's own failure stands in
+// its err and leaves the others alone.
+func (w *writer) transact(t *tx, batch []*change) error {
+	if w.failed.Load() {
+		return ErrUnknownState
+	}
+	if err := t.exec("BEGIN IMMEDIATE"); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	for _, c := range batch {
+		if err := applyOne(t, c); err != nil {
+			return errors.Join(err, rollBack(t))
+		}
+	}
+	if err := w.persist(t); err != nil {
+		if code, ok := sqliteCode(err); ok && code == sqlite3.ErrIoErr {
+			w.failed.Store(true)
+			err = fmt.Errorf("%w: %w", ErrUnknownState, err)
+		}
+		return errors.Join(err, rollBack(t))
+	}
+	return nil
+}
+
+func (w *writer) persist(t *tx) error {
+	if hook := w.hooks.beforeCommit; hook != nil {
+		if err := hook(); err != nil {
+			return err
+		}
+	}
+	if err := t.exec("COMMIT"); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	if hook := w.hooks.afterCommit; hook != nil {
+		return hook()
+	}
+	return nil
+}
+
+// applyOne returns an error when the whole transaction is lost.
+func applyOne(t *tx, c *change) error {
+	if c.err = c.ctx.Err(); c.err != nil {
+		return nil
+	}
+	if err := t.exec("SAVEPOINT change"); err != nil {
+		return err
+	}
+	c.err = c.apply(t)
+	if c.err != nil {
+		if losesTransaction(c.err) {
+			return c.err
+		}
+		if err := t.exec("ROLLBACK TO change"); err != nil {
+			return err
+		}
+	}
+	return t.exec("RELEASE change")
+}
+
+// losesTransaction tells faults of the file or the machine, after which SQLite may have
+// rolled back everything, from a change that merely failed.
+func losesTransaction(err error) bool {
+	code, ok := sqliteCode(err)
+	if !ok {
+		return false
+	}
+	switch code {
+	case sqlite3.ErrConstraint, sqlite3.ErrTooBig, sqlite3.ErrMismatch, sqlite3.ErrRange, sqlite3.ErrError:
+		return false
+	default:
+		return true
+	}
+}
+
+func sqliteCode(err error) (sqlite3.ErrNo, bool) {
+	e, ok := errors.AsType[sqlite3.Error](err)
+	return e.Code, ok
+}
+
+// rollBack ends the transaction if SQLite has not ended it by itself.
+func rollBack(t *tx) error {
+	inTransaction := true
+	err := t.conn.Raw(func(driver any) error {
+		inTransaction = !driver.(*sqlite3.SQLiteConn).AutoCommit()
+		return nil
+	})
+	if err != nil || !inTransaction {
+		return err
+	}
+	return t.exec("ROLLBACK")
+}
+
+func (w *writer) close() error {
+	var err error
+	w.once.Do(func() {
+		close(w.closing)
+		<-w.done
+		err = w.conn.Close()
+	})
+	return err
+}
