@@ -31,7 +31,7 @@ func indexEntries(entries der) (serialIndex, error) {
 		return serialIndex{}, err
 	}
 	size := 1
-	for size < count+count/2 {
+	for size <= count+count/2 { // always more slots than entries, so that a walk ends
 		size *= 2
 	}
 	// A seed of its own for each list: nobody can choose serials that collide.
