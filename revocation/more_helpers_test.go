@@ -8,6 +8,8 @@ import (
 	"errors"
 	"math/big"
 	"testing"
+
+	"github.com/handfast/handfast/certs"
 )
 
 var errNoKey = errors.New("the key is away")
@@ -45,4 +47,28 @@ func readInteger(t testing.TB, der []byte) *big.Int {
 		t.Fatalf("%x is no INTEGER: %v", der, err)
 	}
 	return n
+}
+
+// leafWith is enough of a certificate to look its answer up in a response.
+func leafWith(serial certs.Serial) *x509.Certificate {
+	return &x509.Certificate{SerialNumber: serial.Int()}
+}
+
+// dropNull encodes a CertID again without its algorithm's NULL parameters.
+func dropNull(t testing.TB, raw []byte) []byte {
+	t.Helper()
+	var id struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Name, Key []byte
+		Serial    *big.Int
+	}
+	if _, err := asn1.Unmarshal(raw, &id); err != nil {
+		t.Fatal(err)
+	}
+	id.Algorithm.Parameters = asn1.RawValue{}
+	der, err := asn1.Marshal(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
