@@ -141,3 +141,8 @@ func signRootCRL(root *x509.Certificate, signer crypto.Signer, revoked []x509.Re
 	from := now.UTC().Truncate(time.Second).Add(-time.Minute)
 	return issuer.SignRootCRL(root, signer, revoked, number, from, from.Add(RootCRLLifetime))
 }
+
+// ReadRootCRL returns the root's CRL as it is in the directory now, or nil when there is none.
+func (c *Config) ReadRootCRL(root *x509.Certificate) ([]byte, error) {
+	return readRootCRL(c.Dir.RootCRL(), root)
+}
