@@ -82,8 +82,8 @@ func AlgorithmOf(pub crypto.PublicKey) (Algorithm, error) {
 		}
 		return Ed25519, nil
 	case *rsa.PublicKey:
-		if key == nil || key.N == nil {
-			return "", errors.New("RSA key is empty")
+		if key == nil || key.N == nil || key.N.Sign() <= 0 {
+			return "", errors.New("RSA key has no positive modulus")
 		}
 		switch key.N.BitLen() {
 		case 2048:

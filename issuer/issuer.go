@@ -75,9 +75,6 @@ func (i *Issuer) Chain() [][]byte { return append([][]byte(nil), i.chain...) }
 // SignatureAlgorithm returns the DER AlgorithmIdentifier that this issuer signs with.
 func (i *Issuer) SignatureAlgorithm() []byte { return append([]byte(nil), i.signer.algorithm...) }
 
-// Format prints the issuer's id for every verb: the default would walk into the private key.
-func (i *Issuer) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "issuer %s", i.ID()) } //nolint:errcheck // fmt.State keeps the error
-
 // checkLeafKey refuses keys on this issuer's own list. Errors wrap ErrWeakKey.
 func (i *Issuer) checkLeafKey(key PublicKey) error {
 	if remark, found := i.refused[key.digest]; found {

@@ -54,11 +54,6 @@ func NewResponder(key crypto.Signer, certDER []byte) (*Responder, error) {
 	return &Responder{signer: s}, nil
 }
 
-// Format prints the certificate's id for every verb: the default would walk into the private key.
-func (r *Responder) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "OCSP responder %s", KeyID(r.signer.cert))
-} //nolint:errcheck // fmt.State keeps the error
-
 // Certificate returns the responder's certificate. The caller does not change it.
 func (r *Responder) Certificate() *x509.Certificate { return r.signer.cert }
 

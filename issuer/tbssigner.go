@@ -8,11 +8,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // tbsSigner signs encoded bytes with one certificate's key.
 type tbsSigner struct {
-	key       crypto.Signer
+	// signDigest is the key's Sign method. The key itself is not held: fmt walks through
+	// pointers and unexported fields, but it cannot look into a function.
+	signDigest func(io.Reader, []byte, crypto.SignerOpts) ([]byte, error)
+
 	cert      *x509.Certificate // for verification
 	hash      crypto.Hash       // 0: the key signs the message itself (Ed25519)
 	scheme    x509.SignatureAlgorithm
@@ -28,7 +32,7 @@ func newTBSSigner(key crypto.Signer, cert *x509.Certificate) (tbsSigner, error) 
 	if err != nil {
 		return tbsSigner{}, err
 	}
-	s := tbsSigner{key: key, cert: cert, verify: needsVerification(key)}
+	s := tbsSigner{signDigest: key.Sign, cert: cert, verify: needsVerification(key)}
 	switch a {
 	case ECDSAP256:
 		s.hash, s.scheme, s.algorithm = crypto.SHA256, x509.ECDSAWithSHA256, mustHex("300a06082a8648ce3d040302")
@@ -63,7 +67,7 @@ func (s *tbsSigner) sign(message []byte) ([]byte, error) {
 		h.Write(message)
 		digest, opts = h.Sum(nil), s.hash
 	}
-	signature, err := s.key.Sign(rand.Reader, digest, opts)
+	signature, err := s.signDigest(rand.Reader, digest, opts)
 	if err != nil {
 		return nil, fmt.Errorf("the CA's key did not sign: %w", err)
 	}
