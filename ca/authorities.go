@@ -84,6 +84,9 @@ func (c *CA) compileActive(a *authorities, from Authorities) error {
 		if isReservedProfile(cfg.Name) || a.services[cfg.Name] != nil {
 			return fmt.Errorf("ca: profile %q: the name is taken; use another one", cfg.Name)
 		}
+		if !cfg.ClientAuth {
+			return fmt.Errorf("ca: profile %q: set client_auth, because a service renews as a TLS client", cfg.Name)
+		}
 		profile, err := c.compileProfile(active, cfg)
 		if err != nil {
 			return fmt.Errorf("ca: profile %q: %w", cfg.Name, err)
