@@ -62,9 +62,10 @@ type Agent struct {
 // by the previous generation or a new enrolment. It fails when the configuration is wrong or the
 // state directory cannot be used: others can read it, another agent has it.
 func New(cfg Config) (*Agent, error) {
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
+	cfg.fill()
 	a := &Agent{
 		ca: cfg.CA, fingerprint: strings.ToLower(cfg.Fingerprint), keyAlgorithm: cfg.KeyAlgorithm,
 		token: cfg.Token, now: cfg.Now, jitter: cfg.Jitter, logger: cfg.Logger, connect: cfg.Connect,

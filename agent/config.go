@@ -44,8 +44,20 @@ type Config struct {
 	Connect Connector
 }
 
-// check fills in the defaults and refuses what cannot work.
-func (c *Config) check() error {
+// Check refuses what cannot work, without touching state or network.
+func (c Config) Check() error {
+	c.fill()
+	if _, ok := keyMakers[c.KeyAlgorithm]; !ok {
+		return fmt.Errorf("key algorithm %q: use ecdsa-p256, ecdsa-p384 or ed25519", c.KeyAlgorithm)
+	}
+	if err := checkAddress(c.CA); err != nil {
+		return err
+	}
+	return checkFingerprint(c.Fingerprint)
+}
+
+// fill puts the defaults in.
+func (c *Config) fill() {
 	if c.Token == nil {
 		c.Token = TokenString("")
 	}
@@ -64,13 +76,6 @@ func (c *Config) check() error {
 	if c.KeyAlgorithm == "" {
 		c.KeyAlgorithm = "ecdsa-p256"
 	}
-	if _, ok := keyMakers[c.KeyAlgorithm]; !ok {
-		return fmt.Errorf("key algorithm %q: use ecdsa-p256, ecdsa-p384 or ed25519", c.KeyAlgorithm)
-	}
-	if err := checkAddress(c.CA); err != nil {
-		return err
-	}
-	return checkFingerprint(c.Fingerprint)
 }
 
 func checkAddress(address string) error {

@@ -52,18 +52,24 @@ func checkTarget(address string) error {
 	return checkTCP(address, false)
 }
 
-// checkLocal wants an address for plaintext that other hosts do not reach.
-func checkLocal(address string, allowRemote bool) error {
-	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
-		return checkUnix(path)
-	}
+// CheckLocal refuses an address for plaintext (HOST:PORT) that other hosts can reach, unless
+// allowRemote says that they may. Both a numeric loopback address and "localhost" pass.
+func CheckLocal(address string, allowRemote bool) error {
 	if err := checkTCP(address, true); err != nil {
 		return err
 	}
 	if !allowRemote && !isLoopback(address) {
-		return fmt.Errorf("address %s can be reached from other hosts, in plaintext and with this service's identity: listen on 127.0.0.1, or add allow-remote if the network is trusted", address)
+		return fmt.Errorf("address %s can be reached from other hosts, in plaintext: listen on 127.0.0.1, or set allow-remote if the network is trusted", address)
 	}
 	return nil
+}
+
+// checkLocal is CheckLocal, with unix:PATH as well.
+func checkLocal(address string, allowRemote bool) error {
+	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
+		return checkUnix(path)
+	}
+	return CheckLocal(address, allowRemote)
 }
 
 func checkUnix(path string) error {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -70,7 +71,7 @@ func (j *journal) note(what, listener, remote, cause string, peer certs.Peer, er
 	case refusal != nil:
 		fields = append(fields, "peer_serial", refusal.Serial, "peer_not_before", refusal.NotBefore, "peer_not_after", refusal.NotAfter)
 	case peer.Certificate != nil:
-		fields = append(fields, "peer_serial", peer.Certificate.SerialNumber.Text(16), "peer_not_after", peer.Certificate.NotAfter)
+		fields = append(fields, "peer_serial", serialOf(peer.Certificate), "peer_not_after", peer.Certificate.NotAfter)
 	}
 	if suppressed > 0 {
 		fields = append(fields, "suppressed_before", suppressed)
@@ -85,7 +86,16 @@ func (j *journal) self() []any {
 		return []any{"self", "", "self_problem", err}
 	}
 	leaf := snap.Certificate.Leaf
-	return []any{"self", snap.ID, "self_serial", leaf.SerialNumber.Text(16), "self_not_before", leaf.NotBefore, "self_not_after", leaf.NotAfter}
+	return []any{"self", snap.ID, "self_serial", serialOf(leaf), "self_not_before", leaf.NotBefore, "self_not_after", leaf.NotAfter}
+}
+
+// serialOf spells a serial as every other part of Handfast does, zero for one that RFC 5280 forbids.
+func serialOf(cert *x509.Certificate) certs.Serial {
+	serial, err := certs.SerialFromInt(cert.SerialNumber)
+	if err != nil {
+		return certs.Serial{}
+	}
+	return serial
 }
 
 func (j *journal) keep(event Event) (suppressed int, logged bool) {

@@ -217,7 +217,7 @@ func (p *Proxy) enter(way direction, listener string, peer certs.Peer, secure *t
 	p.metrics.connections.WithLabelValues(string(way), "ok").Inc()
 	p.metrics.open.WithLabelValues(string(way)).Inc()
 	p.cfg.Logger.Debug("connection", "direction", string(way), "listener", listener, "peer", peer.ID,
-		"peer_serial", peer.Certificate.SerialNumber.Text(16), "remote", secure.RemoteAddr().String())
+		"peer_serial", serialOf(peer.Certificate), "remote", secure.RemoteAddr().String())
 	return entry{way: way, live: p.live.add(peer, way, func(cause error) {
 		abort(secure)
 		p.metrics.cuts.WithLabelValues(string(way), causeOf(cause)).Inc()
