@@ -33,9 +33,16 @@ func newRootCommand(a *app) *cobra.Command {
 		SilenceErrors:     true, // report prints them
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}, // newCompletionCommand refuses an unknown shell
+		Version:           version.String(),
 		Args:              cobra.ArbitraryArgs,
-		RunE:              needCommand,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return needCommand(cmd, args)
+		},
 	}
+	root.SetVersionTemplate(version.Line("handfast") + "\n")
 	root.AddCommand(
 		newServiceCommand(a), newTokenCommand(a), newIssueCommand(a), newRenewCommand(a), newRevokeCommand(a),
 		newListCommand(a), newInspectCommand(a), newVerifyCommand(a), newOperatorCommand(a), newStatusCommand(a),
@@ -64,6 +71,7 @@ func needCommand(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("%s needs a command: %s", cmd.CommandPath(), strings.Join(names, ", "))
 	}
 	text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+	cmd.SuggestionsMinimumDistance = 2 // as cobra's own messages
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		text += "; did you mean " + strings.Join(near, " or ") + "?"
 	}
