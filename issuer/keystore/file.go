@@ -76,11 +76,11 @@ func parseKey(content, passphrase []byte) (crypto.Signer, error) {
 	case err != nil && encrypted:
 		return nil, ErrPassphrase
 	case err != nil:
-		return nil, fmt.Errorf("it holds a %s that cannot be read", block.Type)
+		return nil, errors.New("it is PEM, but holds no private key that can be read")
 	}
 	signer, ok := value.(crypto.Signer)
 	if !ok {
-		return nil, fmt.Errorf("it holds a %s, not a private key", block.Type)
+		return nil, errors.New("it holds a public key or a certificate, not a private key")
 	}
 	return signer, nil
 }
