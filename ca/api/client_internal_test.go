@@ -23,7 +23,7 @@ func TestDeadConnectionIsFound(t *testing.T) {
 	}))
 	server.EnableHTTP2 = true
 	server.StartTLS()
-	defer server.Close()
+	t.Cleanup(server.Close) // after the relay's: only then the handler's request ends
 	var dead atomic.Bool
 	address := relay(t, server.Listener.Addr().String(), &dead)
 

@@ -39,6 +39,9 @@ func TokenHints(token string) (Hints, error) {
 	if len(token) > MaxToken {
 		return Hints{}, fmt.Errorf("enrolment token has %d bytes; at most %d are allowed", len(token), MaxToken)
 	}
+	if strings.ContainsAny(token, "\r\n") { // which encoding/base64 would ignore
+		return Hints{}, errors.New("enrolment token holds a line break: trim what comes from a file or a terminal")
+	}
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || parts[2] == "" {
 		return Hints{}, errors.New("enrolment token is not a signed JWT (three parts with dots between): copy it whole, without line breaks")
