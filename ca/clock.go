@@ -27,9 +27,13 @@ func (c *CA) checkClock(now time.Time, i *issuer.Issuer) error {
 	}
 }
 
+// recent is how many certificates readNewest looks at: they stand in the order of their
+// record, and a clock that goes back within maxClockStep puts them out of the order of time.
+const recent = 64
+
 // readNewest learns when the newest certificate was issued; another replica may have.
 func (c *CA) readNewest(ctx context.Context) error {
-	page, _, err := c.ledger.Certificates(ctx, CertificateQuery{Limit: 1, Now: c.now()})
+	page, _, err := c.ledger.Certificates(ctx, CertificateQuery{Limit: recent, Now: c.now()})
 	if err != nil {
 		return err
 	}

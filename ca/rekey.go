@@ -55,10 +55,14 @@ func (c *CA) rekey(ctx context.Context, r *api.RekeyRequest, idem string, w *who
 	if err != nil {
 		return nil, err
 	}
-	return c.serve(ctx, request{
+	issued, err := c.serve(ctx, request{
 		service: row.Name, method: MethodRekey, by: row.ID.String(), csr: r.CSR, asking: row.Serial, idem: key,
 		oneTime: &OneTime{ID: "rekey:" + row.Serial.String() + ":" + hex.EncodeToString(r.Nonce), ExpiresAt: r.SignedAt.Add(2 * rekeyWindow)},
 	})
+	if errors.Is(err, ErrTokenUsed) {
+		return nil, refuse(api.CodeReplayed, "sign again with a new nonce", "the nonce was used before")
+	}
+	return issued, err
 }
 
 func checkFreshness(r *api.RekeyRequest, now time.Time) error {

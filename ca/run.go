@@ -2,6 +2,7 @@ package ca
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -16,6 +17,7 @@ const (
 	purgeInterval     = 10 * time.Minute
 	responderInterval = time.Minute
 	probeFresh        = time.Second // how long Ready believes the last probe
+	probeTimeout      = 5 * time.Second
 )
 
 // Run makes the OCSP responders before anything else, then keeps them fresh, purges
@@ -89,23 +91,25 @@ type probe struct {
 	err error
 }
 
-func (p *probe) run(ctx context.Context, ledger Ledger) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if time.Since(p.at) >= probeFresh {
-		p.err, p.at = ledger.Probe(ctx), time.Now()
+// proveLedger reports why the ledger cannot be written or read, or nil.
+func (c *CA) proveLedger(ctx context.Context) error {
+	c.probe.mu.Lock()
+	defer c.probe.mu.Unlock()
+	if time.Since(c.probe.at) >= probeFresh {
+		// The result is for everybody, so nobody's hanging up may spoil it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+		defer cancel()
+		c.probe.err, c.probe.at = errors.Join(c.ledger.Probe(ctx), c.readNewest(ctx)), time.Now()
 	}
-	return p.err
+	return c.probe.err
 }
 
 // Ready lists why the CA cannot issue and revoke as it should; none means ready. It
 // writes to the ledger, at most once a second.
 func (c *CA) Ready(ctx context.Context) []string {
 	var problems []string
-	if err := c.probe.run(ctx, c.ledger); err != nil {
+	if err := c.proveLedger(ctx); err != nil {
 		problems = append(problems, "the ledger cannot be written: "+err.Error())
-	} else if err := c.readNewest(ctx); err != nil {
-		problems = append(problems, "the ledger cannot be read: "+err.Error())
 	}
 	now := c.now()
 	if err := c.checkClock(now, c.authorities.Load().active.issuer); err != nil {
