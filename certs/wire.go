@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // SnapshotPath is the path of the snapshot on an agent's local socket.
@@ -109,7 +110,8 @@ func certificateOf(chain []*x509.Certificate, key crypto.Signer) *tls.Certificat
 	return certificate
 }
 
-// redact keeps what encoding/json says about the place, and drops values it might quote.
+// redact keeps what encoding/json says about the place and drops the rest: it may quote
+// what it chokes on.
 func redact(err error) error {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
@@ -118,8 +120,10 @@ func redact(err error) error {
 		return fmt.Errorf("malformed JSON at byte %d", syntax.Offset)
 	case errors.As(err, &kind):
 		return fmt.Errorf("member %q has the wrong type", kind.Field)
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the JSON is cut off")
 	default:
-		return err
+		return errors.New("a member is not known here, or its value is malformed; are agent and library of the same version?")
 	}
 }
 
