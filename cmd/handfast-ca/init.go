@@ -159,14 +159,30 @@ func absolute(path *string) error {
 	return err
 }
 
+// purpose says what a file in the directory is for. What is not named here is beside the point.
+var purpose = map[string]string{
+	"config.yaml":       "settings, with comments",
+	"passphrase":        "encrypts the keys; keep a copy apart from backups",
+	"root/root.key":     "the root's key, encrypted; carry it away",
+	"keys/issuing.key":  "the issuing key, encrypted",
+	"keys/token.key":    "the key of enrolment tokens, encrypted",
+	"certs/root.crt":    "the root",
+	"certs/issuing.crt": "the issuing certificate",
+	"root.crl":          "which issuing certificates are revoked; good for a year",
+	"ledger.db":         "what was issued and revoked",
+	"operator.yaml":     "the first operator's credential",
+}
+
 // explainInit says what was made and what to run next.
 func (env *environment) explainInit(dir home.Dir, r *home.Result) {
 	env.printf("Made in %s:\n", dir)
 	for _, path := range r.Made {
-		if relative, err := filepath.Rel(string(dir), path); err == nil && filepath.IsLocal(relative) && relative != "." {
+		if relative, err := filepath.Rel(string(dir), path); err == nil && filepath.IsLocal(relative) {
 			path = relative
 		}
-		env.printf("  %s\n", path)
+		if what := purpose[path]; what != "" {
+			env.printf("  %-18s %s\n", path, what)
+		}
 	}
 	if r.CSR != "" {
 		env.printf("\nHave %s signed as a CA certificate (keyCertSign, cRLSign, pathlen 0). Then, with the chain that\ncomes back (issuing certificate, intermediates, root), run:\n\n  handfast-ca init --dir %s --chain-in chain.pem\n", r.CSR, dir)

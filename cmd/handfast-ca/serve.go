@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 
@@ -66,7 +67,7 @@ func newServeCommand(env *environment) *cobra.Command {
 	return cmd
 }
 
-func (env *environment) serve(ctx context.Context, cfg *home.Config, acceptClock bool) error {
+func (env *environment) serve(ctx context.Context, cfg *home.Config, acceptClock bool) (err error) {
 	logger, err := logging.New(env.stderr, cfg.Log.Level, cfg.Log.Format)
 	if err != nil {
 		return err
@@ -78,9 +79,9 @@ func (env *environment) serve(ctx context.Context, cfg *home.Config, acceptClock
 	defer release() //nolint:errcheck // the process ends with it
 	d, err := newDaemon(ctx, cfg, logger, env.now, acceptClock)
 	if err != nil {
-		return err
+		return stoppedEarly(ctx, err)
 	}
-	defer d.close()
+	defer func() { err = errors.Join(err, d.close()) }()
 	listeners, err := server.Listen(ctx, server.Addresses{API: cfg.Address, Public: cfg.PublicAddress, Metrics: cfg.MetricsAddress})
 	if err != nil {
 		return err
@@ -90,10 +91,18 @@ func (env *environment) serve(ctx context.Context, cfg *home.Config, acceptClock
 			"trust_domain", cfg.TrustDomain.String(), "issuer", d.material.Issuer.ID(), "fingerprint", d.fingerprint, "version", version.String())
 	}}
 	if err := d.run(ctx, listeners); err != nil {
-		return err
+		return stoppedEarly(ctx, err)
 	}
 	logger.Info("stopped; what was accepted is finished")
 	return nil
+}
+
+// stoppedEarly makes being told to stop while still starting no failure.
+func stoppedEarly(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // announcing tells once when its server begins to accept: by then the API's certificate
