@@ -1,6 +1,7 @@
 package revocation
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -72,3 +73,5 @@ func dropNull(t testing.TB, raw []byte) []byte {
 	}
 	return der
 }
+
+type cryptoSigner = crypto.Signer

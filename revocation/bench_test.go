@@ -1,0 +1,140 @@
+package revocation
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rand"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/handfast/handfast/certs"
+)
+
+// million fills a log with n revocations of random serials.
+func million(b *testing.B, log *memoryLog, issuer string, n int) {
+	b.Helper()
+	octets := make([]byte, 20*n)
+	if _, err := rand.Read(octets); err != nil {
+		b.Fatal(err)
+	}
+	for i := range n {
+		octets[20*i] = octets[20*i]&0x7f | 1
+		serial, err := certs.SerialFromBytes(octets[20*i : 20*i+20])
+		if err != nil {
+			b.Fatal(err)
+		}
+		log.entries = append(log.entries, Entry{
+			Sequence: uint64(i) + 1, Kind: Revoked, Issuer: issuer, Serial: serial, At: testStart, NotAfter: testStart.Add(time.Hour),
+		})
+	}
+}
+
+
+func heap() float64 {
+	runtime.GC()
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return float64(stats.HeapAlloc) / (1 << 20)
+}
+
+// BenchmarkCRLAfterRevocation is a new full CRL of a million certificates (and its delta)
+// after one more revocation; the fold and the CRL stay in memory.
+func BenchmarkCRLAfterRevocation(b *testing.B) {
+	for _, size := range []struct {
+		name string
+		n    int
+	}{{"1000", 1000}, {"1000000", 1_000_000}} {
+		b.Run(size.name, func(b *testing.B) {
+			ca := newTestCA(b, "Example", testStart)
+			log := newMemoryLog()
+			million(b, log, ca.ID(), size.n)
+			clock := newTestClock()
+			empty := heap()
+			p, err := Open(context.Background(), Config{Log: log, Issuers: []CRLSigner{ca}, BaseURL: testBase, Now: clock.Now})
+			if err != nil {
+				b.Fatal(err)
+			}
+			held := heap() - empty
+			serial := int64(0)
+			for b.Loop() {
+				serial++
+				log.revoke(b, ca.ID(), serialOfInt(b, serial), certs.KeyCompromise, clock.Now(), clock.Now().Add(time.Hour))
+				if err := p.publish(context.Background(), p.byID[ca.ID()], false); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(held, "MB-held")
+			b.ReportMetric(float64(len(p.authorities[0].current().der))/(1<<20), "MB-crl")
+			runtime.KeepAlive(p)
+		})
+	}
+}
+
+// BenchmarkCRLRenewal encodes everything anew, as each Interval does.
+func BenchmarkCRLRenewal(b *testing.B) {
+	ca := newTestCA(b, "Example", testStart)
+	log := newMemoryLog()
+	million(b, log, ca.ID(), 1_000_000)
+	p, err := Open(context.Background(), Config{Log: log, Issuers: []CRLSigner{ca}, BaseURL: testBase, Now: newTestClock().Now})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := p.publish(context.Background(), p.byID[ca.ID()], true); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// discard is a ResponseWriter that costs nothing.
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d discard) WriteHeader(int)             {}
+
+func BenchmarkOCSP(b *testing.B) {
+	bench := newBench(b, nil)
+	const n = 100_000
+	var plain, nonce [][]byte
+	for i := range int64(n) {
+		serial := serialOfInt(b, i)
+		bench.log.issue(bench.ca.ID(), serial)
+		id := bench.certID(b, crypto.SHA1, serial)
+		plain = append(plain, marshal(b, nil, id))
+		nonce = append(nonce, marshal(b, bytes.Repeat([]byte{7}, 16), id))
+	}
+	run := func(requests [][]byte) func(*testing.B) {
+		return func(b *testing.B) {
+			body := bytes.NewReader(nil)
+			request := httptest.NewRequest("POST", "/ocsp", io.NopCloser(body))
+			request.Header.Set("Content-Type", typeRequest)
+			w := discard{header: make(http.Header)}
+			i := 0
+			for b.Loop() {
+				body.Reset(requests[i%len(requests)])
+				request.Body = io.NopCloser(body)
+				bench.ServeHTTP(w, request)
+				i++
+			}
+		}
+	}
+	few := plain[:1000]
+	for _, der := range few {
+		bench.ask(der)
+	}
+	b.Run("cached", run(few))
+	b.Run("nonce", run(nonce))
+	before := heap()
+	for _, der := range plain {
+		bench.ask(der)
+	}
+	b.Run("cached of 100000", run(plain))
+	b.ReportMetric((heap()-before)*(1<<20)/n, "B/response")
+}
