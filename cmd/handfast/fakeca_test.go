@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -16,8 +14,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/crypto/ocsp"
 
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
@@ -35,6 +31,7 @@ type fakeCA struct {
 	services  []api.Service
 	operators []api.Operator
 	rows      []api.Certificate
+	renewAs   string // answer renewals with this identity's certificate instead of the asking one's
 }
 
 func newFakeCA(t testing.TB) *fakeCA {
@@ -280,228 +277,4 @@ func (f *fakeCA) token(r *http.Request) (any, error) {
 		return nil, notFound("service " + body.Service)
 	}
 	return api.Token{Token: "header.secret-" + time.Duration(body.TTL).String() + ".mac", Service: body.Service, ExpiresAt: f.now.Add(10 * time.Minute)}, nil
-}
-
-func (f *fakeCA) issue(r *http.Request) (any, error) {
-	body := decode[api.IssueRequest](f, r)
-	if f.find(body.Service) < 0 {
-		return nil, notFound("service " + body.Service)
-	}
-	ttl := time.Hour
-	if body.TTL > 0 {
-		ttl = time.Duration(body.TTL)
-	}
-	if body.Service == "vault" {
-		return f.issued(leaf{path: "vault", notBefore: -time.Minute, notAfter: ttl, shard: "4/1"}, nil), nil // another key than was asked for
-	}
-	return f.issued(leaf{path: body.Service, notBefore: -time.Minute, notAfter: ttl, shard: "4/1"}, f.key(body.CSR)), nil
-}
-
-func (f *fakeCA) key(csr []byte) crypto.PublicKey {
-	request, err := x509.ParseCertificateRequest(csr)
-	fatal(f.t, err)
-	fatal(f.t, request.CheckSignature())
-	return request.PublicKey
-}
-
-// issued signs; a nil key is one of its own.
-func (f *fakeCA) issued(l leaf, pub crypto.PublicKey) api.Issued {
-	if pub == nil {
-		pub = newKey(f.t).Public()
-	}
-	cert := f.leaf(f.t, l, pub)
-	serial, err := certs.SerialFromInt(cert.SerialNumber)
-	fatal(f.t, err)
-	id, err := certs.IDFromCertificate(cert)
-	fatal(f.t, err)
-	f.rows = append(f.rows, api.Certificate{
-		Serial: serial, Kind: "service", Service: l.path, ID: id, Issuer: keyID(f.issuer), Profile: "service", Method: "operator",
-		NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, IssuedAt: f.now, Status: "valid", DER: cert.Raw,
-	})
-	return api.Issued{
-		Chain: [][]byte{cert.Raw, f.issuer.Raw}, Roots: [][]byte{f.root.Raw},
-		RenewAfter: cert.NotBefore.Add(cert.NotAfter.Sub(cert.NotBefore) * 2 / 3), Grace: api.Duration(time.Hour),
-	}
-}
-
-func (f *fakeCA) renew(r *http.Request) (any, error) {
-	body := decode[api.RenewRequest](f, r)
-	return f.issued(leaf{path: peerID(r).Path(), notBefore: -time.Minute, notAfter: 2 * time.Hour, shard: "4/1"}, f.key(body.CSR)), nil
-}
-
-// rekey checks the proof as api.RekeyRequest says, for ECDSA.
-func (f *fakeCA) rekey(r *http.Request) (any, error) {
-	body := decode[api.RekeyRequest](f, r)
-	old, err := x509.ParseCertificate(body.Chain[0])
-	fatal(f.t, err)
-	message, err := api.RekeyMessage(testDomain, &body)
-	fatal(f.t, err)
-	if err := old.CheckSignature(x509.ECDSAWithSHA256, message, body.Signature); err != nil || len(body.Nonce) != 16 {
-		return nil, &api.Error{Code: api.CodeBadRequest, Message: "the proof of possession does not hold"}
-	}
-	id, err := certs.IDFromCertificate(old)
-	fatal(f.t, err)
-	return f.issued(leaf{path: id.Path(), notBefore: -time.Minute, notAfter: 2 * time.Hour}, f.key(body.CSR)), nil
-}
-
-func (f *fakeCA) listCertificates(r *http.Request) (any, error) {
-	var matching []api.Certificate
-	expiring, _ := time.ParseDuration(r.FormValue("expiring"))
-	for _, row := range f.rows {
-		row.DER = nil
-		ok := contains(row.Service, r.FormValue("service")) && contains(row.Kind, r.FormValue("kind")) && contains(row.Status, r.FormValue("status"))
-		ok = ok && (expiring == 0 || row.Status == "valid" && row.NotAfter.Before(f.now.Add(expiring)))
-		ok = ok && strings.HasPrefix(row.Serial.String(), r.FormValue("q"))
-		if ok {
-			matching = append(matching, row)
-		}
-	}
-	at, _ := strconv.Atoi(r.FormValue("cursor"))
-	size, _ := strconv.Atoi(r.FormValue("limit"))
-	size = min(size, 2) // small pages
-	list := api.CertificateList{Certificates: matching[min(at, len(matching)):min(at+size, len(matching))]}
-	if at+size < len(matching) {
-		list.Next = strconv.Itoa(at + size)
-	}
-	return list, nil
-}
-
-func contains(value, wanted string) bool { return wanted == "" || value == wanted }
-
-func (f *fakeCA) getCertificate(r *http.Request) (any, error) {
-	for _, row := range f.rows {
-		if row.Serial.String() == r.PathValue("serial") && row.DER != nil {
-			return row, nil
-		}
-	}
-	return nil, &api.Error{Code: api.CodeNotFound, Message: "no certificate has this serial"}
-}
-
-func (f *fakeCA) revoke(r *http.Request) (any, error) {
-	body := decode[api.RevokeRequest](f, r)
-	result := api.RevokeResult{DryRun: body.DryRun, Sequence: 9}
-	hit := false
-	for i := range f.rows {
-		row := &f.rows[i]
-		switch {
-		case body.Service != "" && row.Service == body.Service && row.Status != "expired":
-		case !body.Serial.IsZero() && row.Serial == body.Serial:
-		case body.Certificate != nil && string(row.DER) == string(body.Certificate):
-		default:
-			continue
-		}
-		hit = true
-		shown := *row
-		shown.DER = nil
-		if row.Status == "revoked" {
-			result.Already = append(result.Already, shown)
-			continue
-		}
-		if !body.DryRun {
-			at := time.Now().UTC().Truncate(time.Second)
-			row.Status, row.RevokedAt, row.Reason = "revoked", &at, body.Reason.String()
-			shown.Status = "revoked"
-		}
-		result.Revoked = append(result.Revoked, shown)
-	}
-	if !hit {
-		return nil, &api.Error{Code: api.CodeNotFound, Message: "no such certificate"}
-	}
-	return result, nil
-}
-
-func (f *fakeCA) addOperator(r *http.Request) (any, error) {
-	body := decode[api.OperatorRequest](f, r)
-	if !slices.Contains([]string{"admin", "issuer", "reader"}, body.Role) {
-		return nil, &api.Error{Code: api.CodeBadRequest, Message: "role " + body.Role + " is unknown"}
-	}
-	f.operators = append(f.operators, api.Operator{Name: body.Name, ID: f.id("handfast/operator/" + body.Name), Role: body.Role, Services: body.Services, Created: f.now})
-	return f.issued(leaf{path: "handfast/operator/" + body.Name, notBefore: -time.Minute, notAfter: 720 * time.Hour}, f.key(body.CSR)), nil
-}
-
-func (f *fakeCA) deleteOperator(r *http.Request) (any, error) {
-	at := slices.IndexFunc(f.operators, func(o api.Operator) bool { return o.Name == r.PathValue("name") })
-	if at < 0 {
-		return nil, &api.Error{Code: api.CodeNotFound, Message: "operator " + r.PathValue("name") + " is not registered"}
-	}
-	f.operators = slices.Delete(f.operators, at, at+1)
-	return nil, nil
-}
-
-func (f *fakeCA) status(r *http.Request) (any, error) {
-	name := peerID(r).Path()
-	s := api.Status{
-		Name: "Test CA", Version: "v1", TrustDomain: testDomain, Fingerprint: certs.Fingerprint(f.root), Ready: true, ServerTime: time.Now(),
-		StartedAt: f.now.Add(-time.Hour - 30*time.Second), Services: len(f.services), Live: 3, Revoked: 1, You: peerID(r).String(), Role: "admin",
-		Issuers: []api.Authority{{Subject: "CN=Test Issuer", KeyID: "aabb", NotAfter: f.now.Add(time.Hour * 24 * 365)}},
-		Roots:   []api.Authority{{Subject: "CN=Test Root", KeyID: "ccdd", NotAfter: f.now.Add(time.Hour * 24 * 365)}},
-		CRLs:    []api.CRLStatus{{Issuer: "aabb", Number: "7", Entries: 1, ThisUpdate: f.now.Add(-time.Minute), NextUpdate: f.now.Add(time.Hour)}},
-	}
-	if name == "handfast/operator/reader" {
-		s.Ready, s.Problems, s.ServerTime = false, []string{"the ledger cannot be written"}, time.Now().Add(-time.Hour)
-	}
-	return s, nil
-}
-
-func (f *fakeCA) servePublic(w http.ResponseWriter, r *http.Request) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch {
-	case r.URL.Path == "/ocsp":
-		f.ocsp(w, r)
-	case r.URL.Path == "/crl/"+keyID(f.root)+".crl":
-		f.write(w, "application/pkix-crl", f.crl(f.t, f.root, f.rootKey, "", nil))
-	case r.URL.Path == "/crl/"+keyID(f.issuer)+".crl":
-		f.write(w, "application/pkix-crl", f.crl(f.t, f.issuer, f.issuerKey, "", f.revoked()))
-	case r.URL.Path == "/crl/"+keyID(f.issuer)+"/4/1.crl":
-		f.write(w, "application/pkix-crl", f.crl(f.t, f.issuer, f.issuerKey, f.public.URL+r.URL.Path, f.revoked()))
-	default:
-		http.NotFound(w, r)
-	}
-}
-
-func (f *fakeCA) write(w http.ResponseWriter, mediaType string, body []byte) {
-	w.Header().Set("Content-Type", mediaType)
-	if _, err := w.Write(body); err != nil {
-		f.t.Log(err) // the client has gone
-	}
-}
-
-func (f *fakeCA) revoked() []x509.RevocationListEntry {
-	var entries []x509.RevocationListEntry
-	for _, row := range f.rows {
-		if row.RevokedAt != nil {
-			reason, err := certs.ParseReason(row.Reason)
-			fatal(f.t, err)
-			entries = append(entries, x509.RevocationListEntry{SerialNumber: row.Serial.Int(), RevocationTime: *row.RevokedAt, ReasonCode: int(reason)})
-		}
-	}
-	return entries
-}
-
-func (f *fakeCA) ocsp(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	fatal(f.t, err)
-	request, err := ocsp.ParseRequest(body)
-	fatal(f.t, err)
-	if name := sha256.Sum256(f.issuer.RawSubject); string(request.IssuerNameHash) != string(name[:]) {
-		f.write(w, "application/ocsp-response", ocsp.UnauthorizedErrorResponse)
-		return
-	}
-	response := ocsp.Response{Status: ocsp.Unknown, SerialNumber: request.SerialNumber, ThisUpdate: f.now.Add(-time.Minute), NextUpdate: f.now.Add(time.Hour)}
-	for _, row := range f.rows {
-		if row.Serial.Int().Cmp(request.SerialNumber) != 0 {
-			continue
-		}
-		response.Status = ocsp.Good
-		if row.RevokedAt != nil {
-			response.Status, response.RevokedAt = ocsp.Revoked, *row.RevokedAt
-			reason, err := certs.ParseReason(row.Reason)
-			fatal(f.t, err)
-			response.RevocationReason = int(reason)
-		}
-	}
-	der, err := ocsp.CreateResponse(f.issuer, f.issuer, response, f.issuerKey)
-	fatal(f.t, err)
-	f.write(w, "application/ocsp-response", der)
 }

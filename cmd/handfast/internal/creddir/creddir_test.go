@@ -144,7 +144,7 @@ func TestReadersNeverSeeAMixture(t *testing.T) {
 	var writers sync.WaitGroup
 	for w := range 2 {
 		writers.Go(func() {
-			for n := range 30 {
+			for n := range 12 {
 				if err := creddir.Write(dir, generation(1000*w+n)); err != nil {
 					t.Error(err)
 				}
