@@ -30,9 +30,13 @@ func marshalKey(key crypto.PrivateKey) ([]byte, error) {
 
 // write makes files the newest generation, unless they are that already.
 func (w *Writer) write(files []file) (bool, error) {
+	// The names come first: they lead nowhere until the swap, which makes all files appear at once.
+	if err := w.link(); err != nil {
+		return false, err
+	}
 	current, _ := os.Readlink(w.path(certs.CurrentLink)) // absent: the first time
 	if current != "" && w.same(current, files) {
-		return false, w.link()
+		return false, nil
 	}
 	next, err := w.makeGeneration(files)
 	if err != nil {
@@ -40,9 +44,6 @@ func (w *Writer) write(files []file) (bool, error) {
 	}
 	if err := w.swap(next); err != nil {
 		return false, errors.Join(err, os.RemoveAll(w.path(next)))
-	}
-	if err := w.link(); err != nil {
-		return false, err
 	}
 	w.removeOld(next, current)
 	return true, nil

@@ -1,0 +1,339 @@
+package certdir
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/handfast/handfast/agent/internal/testpki"
+	"github.com/handfast/handfast/certs"
+)
+
+type world struct {
+	*testpki.PKI
+	source *testpki.Source
+	dir    string
+	log    *lockedBuffer
+}
+
+func newWorld(t *testing.T) *world {
+	pki := testpki.New(t, "test.example", nil)
+	return &world{PKI: pki, source: testpki.NewSource(pki.Snapshot(pki.ID("web"), time.Hour, "*")), dir: filepath.Join(t.TempDir(), "files"), log: &lockedBuffer{}}
+}
+
+func (w *world) config() Config {
+	return Config{Source: w.source, Dir: w.dir, Logger: slog.New(slog.NewTextHandler(w.log, nil))}
+}
+
+func (w *world) rotate() { w.source.Set(w.Snapshot(w.ID("web"), time.Hour, "*")) }
+
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func start(t *testing.T, cfg Config) {
+	t.Helper()
+	writer, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- writer.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func eventually(t *testing.T, what string, check func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !check() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// isCurrent reports whether the files are of the source's snapshot.
+func (w *world) isCurrent() bool {
+	snap, _ := w.source.Current()
+	pair, err := tls.LoadX509KeyPair(filepath.Join(w.dir, certs.CertFile), filepath.Join(w.dir, certs.KeyFile))
+	return err == nil && bytes.Equal(pair.Certificate[0], snap.Certificate.Certificate[0])
+}
+
+func TestFileSourceReadsWhatIsWritten(t *testing.T) {
+	w := newWorld(t)
+	start(t, w.config())
+	follower := certs.FileSource(w.dir, certs.PollEvery(5*time.Millisecond))
+	defer follower.Close()
+	for range 3 {
+		want, _ := w.source.Current()
+		eventually(t, "the follower has the snapshot", func() bool {
+			got, err := follower.Current()
+			return err == nil && got.Certificate.Leaf.Equal(want.Certificate.Leaf)
+		})
+		got, err := follower.Current()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := got.Policy.Allows(w.ID("anyone")); err != nil {
+			t.Errorf("policy: %v", err)
+		}
+		if len(got.Revocation.Numbers()) != 1 || len(got.Bundle.Roots()) != 1 {
+			t.Errorf("revocation %v, roots %d", got.Revocation.Numbers(), len(got.Bundle.Roots()))
+		}
+		w.rotate()
+	}
+}
+
+func TestModesAndLayout(t *testing.T) {
+	w := newWorld(t)
+	start(t, w.config())
+	eventually(t, "files", w.isCurrent)
+	want := map[string]fs.FileMode{certs.CertFile: 0o644, certs.KeyFile: 0o600, certs.RootsFile: 0o644, certs.CRLFile: 0o644, certs.PolicyFile: 0o644, ".": 0o700, certs.CurrentLink: 0o700}
+	for name, mode := range want {
+		info, err := os.Stat(filepath.Join(w.dir, name))
+		if err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v; want %v", name, info.Mode(), err, mode)
+		}
+	}
+	for range 5 {
+		w.rotate()
+		eventually(t, "rotation", w.isCurrent)
+	}
+	eventually(t, "old generations go", func() bool {
+		generations, _ := filepath.Glob(filepath.Join(w.dir, generationPrefix+"*"))
+		return len(generations) == 2
+	})
+}
+
+func TestGroupAndKeyMode(t *testing.T) {
+	w := newWorld(t)
+	gid := os.Getgid()
+	cfg := w.config()
+	cfg.Group = &gid
+	start(t, cfg)
+	eventually(t, "files", w.isCurrent)
+	for name, mode := range map[string]fs.FileMode{certs.KeyFile: 0o640, certs.CurrentLink: 0o750} {
+		info, err := os.Stat(filepath.Join(w.dir, name))
+		if err != nil || info.Mode().Perm() != mode || int(info.Sys().(*syscall.Stat_t).Gid) != gid {
+			t.Errorf("%s: %v, %v; want %v of group %d", name, info.Mode(), err, mode, gid)
+		}
+	}
+	for _, mode := range []fs.FileMode{0o644, 0o604, 0o666, 0o700} {
+		bad := w.config()
+		bad.KeyMode = mode
+		if _, err := New(bad); err == nil {
+			t.Errorf("key mode %v was taken", mode)
+		}
+	}
+}
+
+// Invariant 24: whoever reads in one generation gets a pair, however often it changes meanwhile.
+func TestReadersNeverSeeAMixture(t *testing.T) {
+	w := newWorld(t)
+	start(t, w.config())
+	eventually(t, "files", w.isCurrent)
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				generation, err := os.Readlink(filepath.Join(w.dir, certs.CurrentLink))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				dir := filepath.Join(w.dir, generation)
+				_, err = tls.LoadX509KeyPair(filepath.Join(dir, certs.CertFile), filepath.Join(dir, certs.KeyFile))
+				if err != nil && !errors.Is(err, fs.ErrNotExist) { // two changes later it may be gone
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 30 {
+		w.rotate()
+		eventually(t, "rotation", w.isCurrent)
+	}
+	close(stop)
+	readers.Wait()
+}
+
+func TestUnknownPolicyAndRevocationHaveNoFile(t *testing.T) {
+	w := newWorld(t)
+	snap := *w.Snapshot(w.ID("web"), time.Hour)
+	snap.Policy, snap.Revocation = nil, nil
+	w.source.Set(&snap)
+	start(t, w.config())
+	eventually(t, "files", w.isCurrent)
+	for _, name := range []string{certs.PolicyFile, certs.CRLFile} {
+		if _, err := os.Stat(filepath.Join(w.dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v; want none: an empty one would say that nobody is revoked", name, err)
+		}
+	}
+}
+
+func TestForeignFileIsNotOverwritten(t *testing.T) {
+	w := newWorld(t)
+	os.MkdirAll(w.dir, 0o755)
+	precious := filepath.Join(w.dir, certs.KeyFile)
+	os.WriteFile(precious, []byte("precious"), 0o600)
+	start(t, w.config())
+	eventually(t, "complaint", func() bool { return strings.Contains(w.log.String(), "not this agent's") })
+	if data, _ := os.ReadFile(precious); string(data) != "precious" {
+		t.Errorf("overwritten with %q", data)
+	}
+	if info, _ := os.Stat(w.dir); info.Mode().Perm() != 0o755 {
+		t.Errorf("the mode of a directory that was there became %v", info.Mode())
+	}
+}
+
+func TestReloadCommandRunsAfterEachChangeAndOnlyThen(t *testing.T) {
+	w := newWorld(t)
+	t.Setenv("HANDFAST_TOKEN", "secret")
+	record := filepath.Join(t.TempDir(), "record")
+	cfg := w.config()
+	script := filepath.Join(t.TempDir(), "hook")
+	os.WriteFile(script, []byte("#!/bin/sh\nprintf 'arg=%s token=%s dir=%s\\n' \"$1\" \"$HANDFAST_TOKEN\" \"$HANDFAST_FILES\" >> "+record+"\necho told\n"), 0o700)
+	cfg.Reload = Hook{Command: []string{script, "with space; $HOME"}}
+	registry := prometheus.NewRegistry()
+	cfg.Registerer = registry
+	start(t, cfg)
+	runs := func() int { data, _ := os.ReadFile(record); return bytes.Count(data, []byte("\n")) }
+	eventually(t, "first run", func() bool { return runs() == 1 })
+	same, _ := w.source.Current()
+	w.source.Set(same) // another publication of the same state
+	w.rotate()
+	eventually(t, "second run", func() bool { return runs() == 2 })
+	data, _ := os.ReadFile(record)
+	if want := fmt.Sprintf("arg=with space; $HOME token= dir=%s\n", w.dir); string(data) != want+want {
+		t.Errorf("the hook saw %q; want %q twice: no shell, no token", data, want)
+	}
+	eventually(t, "output in the log", func() bool { return strings.Contains(w.log.String(), "told") })
+	if got := count(t, registry, "handfast_certdir_reloads_total", "ok"); got != 2 {
+		t.Errorf("reloads_total = %v; want 2", got)
+	}
+}
+
+func TestFailingReloadIsTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	flag := filepath.Join(t.TempDir(), "flag")
+	cfg := w.config()
+	cfg.Reload = Hook{Command: []string{"/bin/sh", "-c", "test -e " + flag + " || { echo no flag >&2; exit 3; }"}}
+	registry := prometheus.NewRegistry()
+	cfg.Registerer = registry
+	start(t, cfg)
+	eventually(t, "failure in log and metric", func() bool {
+		return strings.Contains(w.log.String(), "no flag") && count(t, registry, "handfast_certdir_reloads_total", "failed") == 1
+	})
+	if !w.isCurrent() {
+		t.Error("the files are not there because the hook failed")
+	}
+	os.WriteFile(flag, nil, 0o600)
+	eventually(t, "success without another change", func() bool {
+		return count(t, registry, "handfast_certdir_reloads_total", "ok") == 1
+	})
+}
+
+func TestHangingReloadIsKilled(t *testing.T) {
+	w := newWorld(t)
+	cfg := w.config()
+	cfg.Reload = Hook{Command: []string{"/bin/sleep", "600"}, Timeout: 20 * time.Millisecond}
+	start(t, cfg)
+	eventually(t, "timeout in the log", func() bool { return strings.Contains(w.log.String(), "did not end within 20ms") })
+}
+
+func TestSignalToPIDFile(t *testing.T) {
+	w := newWorld(t)
+	got := make(chan os.Signal, 4)
+	signal.Notify(got, syscall.SIGUSR2)
+	defer signal.Stop(got)
+	pid := filepath.Join(t.TempDir(), "pid")
+	os.WriteFile(pid, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o600)
+	cfg := w.config()
+	cfg.Reload = Hook{PIDFile: pid, Signal: "USR2"}
+	start(t, cfg)
+	select {
+	case <-got:
+	case <-time.After(10 * time.Second):
+		t.Fatal("no signal came")
+	}
+}
+
+func TestPIDFilesThatWouldHitOthersAreRefused(t *testing.T) {
+	for _, content := range []string{"", "0", "1", "-1", "-4", "abc", "99999999999999999999", strings.Repeat("1", 100)} {
+		path := filepath.Join(t.TempDir(), "pid")
+		os.WriteFile(path, []byte(content), 0o600)
+		if err := signalPID(path, 0); err == nil {
+			t.Errorf("%q was taken", content)
+		}
+	}
+	if err := signalPID("/nonexistent", 0); err == nil {
+		t.Error("a missing file was taken")
+	}
+}
+
+func TestHookChecks(t *testing.T) {
+	for _, hook := range []Hook{
+		{Command: []string{"a"}, PIDFile: "b"}, {Command: []string{""}}, {PIDFile: "a", Signal: "KILL"}, {Timeout: -1},
+	} {
+		if err := hook.check(); err == nil {
+			t.Errorf("%+v was taken", hook)
+		}
+	}
+}
+
+func count(t *testing.T, registry *prometheus.Registry, name, result string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if family.GetName() == name && metric.GetLabel()[0].GetValue() == result {
+				return metric.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
