@@ -2,13 +2,14 @@ package certs
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // The names of the files that FileSource reads.
@@ -16,8 +17,8 @@ const (
 	CertFile   = "cert.pem"    // the leaf, then its issuers, without the root
 	KeyFile    = "key.pem"     // the leaf's private key
 	RootsFile  = "roots.pem"   // the roots to trust
-	CRLFile    = "crl.pem"     // full CRLs; may hold none, but has to be there
-	PolicyFile = "policy.json" // who may call
+	CRLFile    = "crl.pem"     // full CRLs; empty is none, absent is unknown: every peer is refused
+	PolicyFile = "policy.json" // who may call; absent is unknown: every caller is refused
 
 	// CurrentLink is a symbolic link to the directory of the files' newest generation. An
 	// agent swaps it in one step, so that certificate and key change together.
@@ -26,13 +27,13 @@ const (
 
 // FileSource follows the files that an agent keeps in dir (see CertFile and its
 // siblings). It looks every second whether dir's CurrentLink points elsewhere (one
-// readlink), or, in a directory without that link, whether a file's size or time has changed, and
+// readlink), or, in a directory without that link, whether a file was replaced or changed, and
 // reads only then. All files are read out of one generation; a certificate and a key that
 // do not belong together are never used.
 //
-// A generation that cannot be loaded leaves the last good one in force, until it expires.
-// The one exception is policy: where policy.json alone is missing or malformed, the rest
-// is used and every caller is refused.
+// A generation that cannot be loaded leaves the last good one in force, until it expires. There
+// are two exceptions, both on the safe side: where policy.json is missing or malformed
+// every caller is refused, and where crl.pem is missing every peer is.
 func FileSource(dir string, opts ...FollowOption) *Follower {
 	o := collectFollow(opts)
 	return follow(o, func(ctx context.Context, f *Follower) {
@@ -51,14 +52,38 @@ func FileSource(dir string, opts ...FollowOption) *Follower {
 // watcher remembers which state of the directory was looked at last.
 type watcher struct {
 	dir   string
-	state string
-	stuck bool // state changed while it was read: read again
+	state dirState
+	stuck bool // the state changed again and again while it was read
+}
+
+// dirState tells one state of the directory from another: the generation's name, or,
+// without one, the files themselves.
+type dirState struct {
+	looked     bool
+	generation string
+	files      [5]os.FileInfo // nil where there is none
+}
+
+func (s dirState) equal(other dirState) bool {
+	if s.looked != other.looked || s.generation != other.generation {
+		return false
+	}
+	for i, a := range s.files {
+		b := other.files[i]
+		if (a == nil) != (b == nil) {
+			return false
+		}
+		if a != nil && (!os.SameFile(a, b) || a.Size() != b.Size() || !a.ModTime().Equal(b.ModTime())) {
+			return false
+		}
+	}
+	return true
 }
 
 // changed reports whether there is something that was not yet tried to be loaded.
 func (w *watcher) changed() bool {
 	state := w.look()
-	if state == w.state && !w.stuck {
+	if state.equal(w.state) && !w.stuck {
 		return false
 	}
 	w.state, w.stuck = state, false
@@ -66,42 +91,53 @@ func (w *watcher) changed() bool {
 }
 
 // look describes the directory's state, cheaply.
-func (w *watcher) look() string {
+func (w *watcher) look() dirState {
+	state := dirState{looked: true}
 	if target, err := os.Readlink(filepath.Join(w.dir, CurrentLink)); err == nil {
-		return CurrentLink + " " + target
+		state.generation = target
+		return state
 	}
-	var b strings.Builder
-	for _, name := range []string{CertFile, KeyFile, RootsFile, CRLFile, PolicyFile} {
-		info, err := os.Stat(filepath.Join(w.dir, name))
-		if err != nil {
-			fmt.Fprintf(&b, "%s absent\n", name)
-			continue
+	for i, name := range []string{CertFile, KeyFile, RootsFile, CRLFile, PolicyFile} {
+		if info, err := os.Stat(filepath.Join(w.dir, name)); err == nil {
+			state.files[i] = info
 		}
-		fmt.Fprintf(&b, "%s %d %d\n", name, info.Size(), info.ModTime().UnixNano())
 	}
-	return b.String()
+	return state
 }
+
+// attempts is how often a state is read that changes while it is read.
+const attempts = 3
 
 // load reads the state that changed has seen. Should the directory change meanwhile, what
-// was read may be a mixture, so it is dropped and read again at the next look.
+// was read may be a mixture or half gone, so it is read again.
 func (w *watcher) load(old *Snapshot) (*Snapshot, error) {
-	dir := w.dir
-	if target, ok := strings.CutPrefix(w.state, CurrentLink+" "); ok {
-		if dir = target; !filepath.IsAbs(dir) {
-			dir = filepath.Join(w.dir, dir)
+	for range attempts {
+		snap, err := loadDir(w.place(), old)
+		now := w.look()
+		if now.equal(w.state) {
+			return snap, err
 		}
+		w.state = now
 	}
-	snap, err := loadDir(dir, old)
-	if w.look() != w.state {
-		w.stuck = true
-		return nil, errors.New("the files changed while they were read; reading them again")
-	}
-	return snap, err
+	w.stuck = true
+	return nil, fmt.Errorf("%s: the files changed %d times while they were read", w.dir, attempts)
 }
 
-// loadDir reads one generation. A snapshot together with an error lacks its policy.
+// place is where the state's files stand.
+func (w *watcher) place() string {
+	switch target := w.state.generation; {
+	case target == "":
+		return w.dir
+	case filepath.IsAbs(target):
+		return target
+	default:
+		return filepath.Join(w.dir, target)
+	}
+}
+
+// loadDir reads one generation. A snapshot together with an error lacks what the error says.
 func loadDir(dir string, old *Snapshot) (*Snapshot, error) {
-	chain, err := readCertificates(dir, CertFile)
+	certificate, err := readOwn(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -109,33 +145,44 @@ func loadDir(dir string, old *Snapshot) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	keyPEM, err := readLimited(dir, KeyFile, maxPEMSize)
-	if err != nil {
-		return nil, err
-	}
-	key, err := parseKeyPEM(keyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, KeyFile), err)
-	}
+	var lacking []error
 	revocation, err := readRevocation(dir, old)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		lacking = append(lacking, fmt.Errorf("%w: every peer is refused", err))
+	} else if err != nil {
 		return nil, err
 	}
-	certificate := certificateOf(chain, key)
-	policy, policyErr := readPolicy(dir)
+	policy, err := readPolicy(dir)
+	if err != nil {
+		lacking = append(lacking, fmt.Errorf("%w: every caller is refused", err))
+	}
 	snap, err := NewSnapshot(certificate, roots, policy, revocation)
 	if err != nil && policy != nil {
 		// Another service's policy is no policy; the rest may be sound.
-		policyErr = err
+		lacking = append(lacking, fmt.Errorf("%w: every caller is refused", err))
 		snap, err = NewSnapshot(certificate, roots, nil, revocation)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	if policyErr != nil {
-		return snap, fmt.Errorf("%w; until that is mended every caller is refused", policyErr)
+	return snap, errors.Join(lacking...)
+}
+
+// readOwn reads certificate and key.
+func readOwn(dir string) (*tls.Certificate, error) {
+	chain, err := readCertificates(dir, CertFile)
+	if err != nil {
+		return nil, err
 	}
-	return snap, nil
+	data, err := readLimited(dir, KeyFile, maxPEMSize)
+	if err != nil {
+		return nil, err
+	}
+	key, err := parseKeyPEM(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, KeyFile), err)
+	}
+	return certificateOf(chain, key), nil
 }
 
 func readCertificates(dir, name string) ([]*x509.Certificate, error) {

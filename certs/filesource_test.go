@@ -1,0 +1,363 @@
+package certs
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// files are a snapshot as its files.
+func files(t testing.TB, snap *Snapshot) map[string][]byte {
+	t.Helper()
+	key, err := x509.MarshalPKCS8PrivateKey(snap.Certificate.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy, err := json.Marshal(snap.Policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]byte{
+		CertFile: pemOf("CERTIFICATE", snap.Certificate.Certificate...), KeyFile: pemOf("PRIVATE KEY", key),
+		RootsFile: pemOf("CERTIFICATE", snap.Bundle.Roots()[0].Raw), CRLFile: pemOf("X509 CRL", snap.Revocation.CRLs()...),
+		PolicyFile: policy,
+	}
+}
+
+func writeFiles(t testing.TB, dir string, files map[string][]byte) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// publishFiles makes files the directory's next generation and drops the one before, as an agent does.
+func publishFiles(t testing.TB, dir, generation string, files map[string][]byte) {
+	t.Helper()
+	writeFiles(t, filepath.Join(dir, generation), files)
+	before, _ := os.Readlink(filepath.Join(dir, CurrentLink))
+	next := filepath.Join(dir, "..next")
+	if err := os.Symlink(generation, next); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, filepath.Join(dir, CurrentLink)); err != nil {
+		t.Fatal(err)
+	}
+	if before != "" && before != generation {
+		if err := os.RemoveAll(filepath.Join(dir, before)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// loads is what OnLoad heard.
+type loads struct {
+	mu   sync.Mutex
+	errs []error
+}
+
+func (l *loads) add(_ *Snapshot, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.errs = append(l.errs, err)
+}
+
+func (l *loads) last() (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.errs) == 0 {
+		return 0, nil
+	}
+	return len(l.errs), l.errs[len(l.errs)-1]
+}
+
+func TestFileSourceFollowsRotation(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, time.Now())
+		var heard loads
+		src := FileSource(dir, OnLoad(heard.add))
+		defer src.Close()
+		if _, err := src.Current(); err == nil {
+			t.Error("a snapshot out of an empty directory")
+		}
+		first := w.snapshot(t, "api", "*")
+		publishFiles(t, dir, "..1", files(t, first))
+		if err := src.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := src.Current()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameSnapshot(t, "first", got, first)
+		time.Sleep(10 * time.Second)
+		if n, _ := heard.last(); n != 2 { // the empty directory, and the first generation
+			t.Errorf("loaded %d times though nothing changed", n)
+		}
+		second := w.snapshot(t, "api", "*")
+		publishFiles(t, dir, "..2", files(t, second))
+		time.Sleep(2 * time.Second)
+		next, err := src.Current()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameSnapshot(t, "second", next, second)
+		if next.Revocation == got.Revocation {
+			t.Error("another CRL, but the same revocation")
+		}
+	})
+}
+
+// A CRL that did not change is neither indexed nor verified again.
+func TestFileSourceKeepsUnchangedRevocation(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, time.Now())
+		first := files(t, w.snapshot(t, "api", "*"))
+		publishFiles(t, dir, "..1", first)
+		src := FileSource(dir)
+		defer src.Close()
+		if err := src.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := src.Current()
+		second := files(t, w.snapshot(t, "api", "*"))
+		second[CRLFile] = first[CRLFile]
+		publishFiles(t, dir, "..2", second)
+		time.Sleep(2 * time.Second)
+		after, err := src.Current()
+		if err != nil || after == before || after.Revocation != before.Revocation {
+			t.Errorf("%v, other snapshot %v, same revocation %v", err, after != before, after.Revocation == before.Revocation)
+		}
+	})
+}
+
+// The last good certificate is served while nothing better comes, until it expires, and
+// never after (invariant 22).
+func TestLastGoodUntilExpiryNeverAfter(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, w *world, dir string){
+		"nothing new": func(*testing.T, *world, string) {},
+		"a generation with another's key": func(t *testing.T, w *world, dir string) {
+			bad := files(t, w.snapshot(t, "api"))
+			bad[KeyFile] = files(t, w.snapshot(t, "api"))[KeyFile]
+			publishFiles(t, dir, "..2", bad)
+		},
+		"a half-written certificate": func(t *testing.T, w *world, dir string) {
+			bad := files(t, w.snapshot(t, "api"))
+			bad[CertFile] = bad[CertFile][:100]
+			publishFiles(t, dir, "..2", bad)
+		},
+		"a malformed list": func(t *testing.T, w *world, dir string) {
+			bad := files(t, w.snapshot(t, "api"))
+			bad[CRLFile] = pemOf("X509 CRL", []byte("no"))
+			publishFiles(t, dir, "..2", bad)
+		},
+		"no roots": func(t *testing.T, w *world, dir string) {
+			bad := files(t, w.snapshot(t, "api"))
+			bad[RootsFile] = nil
+			publishFiles(t, dir, "..2", bad)
+		},
+		"an endless file": func(t *testing.T, w *world, dir string) {
+			bad := files(t, w.snapshot(t, "api"))
+			bad[CertFile] = append(bad[CertFile], make([]byte, maxPEMSize)...)
+			publishFiles(t, dir, "..2", bad)
+		},
+		"the directory is gone": func(t *testing.T, _ *world, dir string) {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "certs")
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, time.Now())
+				good := w.snapshot(t, "api", "*")
+				publishFiles(t, dir, "..1", files(t, good))
+				var heard loads
+				src := FileSource(dir, OnLoad(heard.add))
+				defer src.Close()
+				if err := src.Wait(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				spoil(t, w, dir)
+				time.Sleep(5 * time.Second)
+				if _, err := heard.last(); (err == nil) != (name == "nothing new") {
+					t.Errorf("OnLoad heard %v", err)
+				}
+				// To the second before, and the second after.
+				time.Sleep(time.Until(good.Certificate.Leaf.NotAfter))
+				if got, err := src.Current(); err != nil || got.ID != good.ID {
+					t.Errorf("before the expiry: %v", err)
+				}
+				time.Sleep(time.Second)
+				_, err := src.Current()
+				var refusal *Refusal
+				if !errors.As(err, &refusal) || refusal.Cause != CauseOwnCertificate {
+					t.Errorf("after the expiry: %v", err)
+				}
+				cfg := ServerConfig(src, AllowTrustDomain(w.td))
+				if own, err := cfg.GetCertificate(nil); err == nil {
+					t.Errorf("an expired certificate is served: %v", own.Leaf.NotAfter)
+				}
+				publishFiles(t, dir, "..3", files(t, newWorld(t, time.Now()).snapshot(t, "api")))
+				time.Sleep(2 * time.Second)
+				if _, err := src.Current(); err != nil {
+					t.Errorf("after a good one: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// Unknown, missing or corrupt policy denies every caller; missing revocation data
+// refuses every peer (invariant 23).
+func TestWhatIsMissingDenies(t *testing.T) {
+	for name, test := range map[string]struct {
+		spoil func(f map[string][]byte, other map[string][]byte)
+		cause Cause
+	}{
+		"sound":                        {func(map[string][]byte, map[string][]byte) {}, ""},
+		"policy missing":               {func(f, _ map[string][]byte) { delete(f, PolicyFile) }, CausePolicyUnknown},
+		"policy empty":                 {func(f, _ map[string][]byte) { f[PolicyFile] = nil }, CausePolicyUnknown},
+		"policy cut off":               {func(f, _ map[string][]byte) { f[PolicyFile] = f[PolicyFile][:20] }, CausePolicyUnknown},
+		"policy with an unknown field": {func(f, _ map[string][]byte) { f[PolicyFile] = []byte(`{"id":"spiffe://prod.test/api","callers":["*"],"x":1}`) }, CausePolicyUnknown},
+		"another service's policy":     {func(f, other map[string][]byte) { f[PolicyFile] = other[PolicyFile] }, CausePolicyUnknown},
+		"nobody allowed":               {func(f, _ map[string][]byte) { f[PolicyFile] = []byte(`{"id":"spiffe://prod.test/api","callers":[]}`) }, CausePolicyDenied},
+		"revocation missing":           {func(f, _ map[string][]byte) { delete(f, CRLFile) }, CauseRevocationUnknown},
+		"no lists":                     {func(f, _ map[string][]byte) { f[CRLFile] = nil }, CauseRevocationUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, time.Now())
+				publishFiles(t, dir, "..1", files(t, w.snapshot(t, "api", "*")))
+				src := FileSource(dir)
+				defer src.Close()
+				if err := src.Wait(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				next := files(t, w.snapshot(t, "api", "*"))
+				test.spoil(next, files(t, w.snapshot(t, "web", "*")))
+				publishFiles(t, dir, "..2", next)
+				time.Sleep(2 * time.Second)
+				if unsound := test.cause == CausePolicyUnknown || name == "revocation missing"; (src.Err() != nil) != unsound {
+					t.Errorf("Err is %v", src.Err())
+				}
+				e := newEndpoint(src, x509.ExtKeyUsageClientAuth, nil)
+				e.authorize = AllowPolicy(src).decide
+				_, err := e.judge(chainOf(t, w.issuer.leaf("spiffe://prod.test/web")))
+				if causeOf(t, err) != test.cause {
+					t.Errorf("got %v", err)
+				}
+			})
+		})
+	}
+}
+
+// Readers never see a certificate with another's key, however fast the files change,
+// with generations and without (invariant 24).
+func TestCertificateAndKeyChangeTogether(t *testing.T) {
+	w := newWorld(t, time.Now())
+	var states []map[string][]byte
+	for range 4 {
+		states = append(states, files(t, w.snapshot(t, "api", "*")))
+	}
+	for name, swap := range map[string]func(dir string, i int){
+		"generations": func(dir string, i int) { publishFiles(t, dir, fmt.Sprintf("..%d", i), states[i%4]) },
+		"bare files":  func(dir string, i int) { writeFiles(t, dir, states[i%4]) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			swap(dir, 0)
+			src := FileSource(dir, PollEvery(50*time.Microsecond))
+			defer src.Close()
+			if err := src.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var stop atomic.Bool
+			var readers sync.WaitGroup
+			seen := make([]map[*Snapshot]bool, 4)
+			for i := range seen {
+				seen[i] = make(map[*Snapshot]bool)
+				readers.Go(func() {
+					for !stop.Load() {
+						snap, err := src.Current()
+						if err != nil || checkKeyFits(snap.Certificate.Leaf, snap.Certificate.PrivateKey) != nil || string(snap.Certificate.Certificate[0]) != string(snap.Certificate.Leaf.Raw) {
+							t.Errorf("a mixture: %v", err)
+							return
+						}
+						seen[i][snap] = true
+					}
+				})
+			}
+			for i := range 150 {
+				swap(dir, i+1)
+			}
+			stop.Store(true)
+			readers.Wait()
+			if name == "generations" && len(seen[0])+len(seen[1])+len(seen[2])+len(seen[3]) < 8 {
+				t.Errorf("the readers saw %d, %d, %d and %d snapshots: nothing was raced", len(seen[0]), len(seen[1]), len(seen[2]), len(seen[3]))
+			}
+		})
+	}
+}
+
+func TestFileSourceWithoutGenerations(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, time.Now())
+		first, second := w.snapshot(t, "api"), w.snapshot(t, "api", "*")
+		writeFiles(t, dir, files(t, first))
+		src := FileSource(dir)
+		defer src.Close()
+		if err := src.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		// The key alone has changed: not used, and the old pair stays.
+		f := files(t, second)
+		writeFiles(t, dir, map[string][]byte{KeyFile: f[KeyFile]})
+		time.Sleep(2 * time.Second)
+		if got, err := src.Current(); err != nil || !got.Certificate.Leaf.Equal(first.Certificate.Leaf) || src.Err() == nil {
+			t.Errorf("%v, Err %v", err, src.Err())
+		}
+		writeFiles(t, dir, f)
+		time.Sleep(2 * time.Second)
+		if got, err := src.Current(); err != nil || !got.Certificate.Leaf.Equal(second.Certificate.Leaf) || src.Err() != nil {
+			t.Errorf("%v, Err %v", err, src.Err())
+		}
+	})
+}
+
+func TestFollowerWaitAndClose(t *testing.T) {
+	src := FileSource(filepath.Join(t.TempDir(), "absent"), PollEvery(-1))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := src.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Wait says %v", err)
+	}
+	for range 2 {
+		if err := src.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := src.Wait(t.Context()); err == nil || !strings.Contains(err.Error(), "closed") {
+		t.Errorf("after Close, Wait says %v", err)
+	}
+}
