@@ -73,7 +73,7 @@ metrics_address: 127.0.0.1:9090
 issuing_key: pkcs11:token=ca;object=issuing
 default_profile: short
 profiles:
-  short: {lifetime: 5m, backdate: 10s, grace: 0s, keys: [ed25519, ecdsa-p256], usages: [client], sans: [dns], lint_each: true}
+  short: {lifetime: 5m, renew_after: 2m, backdate: 10s, grace: 0s, keys: [ed25519, ecdsa-p256], usages: [client], sans: [dns], lint_each: true}
   bare: {lifetime: 2160h, sans: []}
 crl: {shards: 16, former_shards: [4, 8], validity: 2h, interval: 10m}
 retention: 48h
@@ -93,7 +93,7 @@ limits: {slots: 8, failure_rate: 0.5, failure_burst: 3, shutdown: 5s}
 		t.Errorf("server names %v %v", cfg.DNSNames, cfg.IPs)
 	case bare.Name != "bare" || bare.Lifetime != 90*24*time.Hour || !bare.NoDNSNames || !bare.NoIPs:
 		t.Errorf("profile %+v", bare)
-	case short.Grace != 0 || short.Backdate != 10*time.Second || short.ServerAuth || !short.ClientAuth || short.NoDNSNames || !short.NoIPs || !short.LintEach:
+	case short.Grace != 0 || short.RenewAfter != 2*time.Minute || short.Backdate != 10*time.Second || short.ServerAuth || !short.ClientAuth || short.NoDNSNames || !short.NoIPs || !short.LintEach:
 		t.Errorf("profile %+v", short)
 	case len(short.KeyAlgorithms) != 2 || short.KeyAlgorithms[0] != issuer.Ed25519:
 		t.Errorf("keys %v", short.KeyAlgorithms)

@@ -40,7 +40,7 @@ type Material struct {
 func (m *Material) Close() error { return m.closer.Close() }
 
 // Format keeps the keys out of logs and errors, whatever the verb.
-func (m *Material) Format(w fmt.State, _ rune) {
+func (m Material) Format(w fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(w, "material of issuer %s", m.Issuer.ID()) // a fmt.State keeps its own error
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"time"
 
 	"github.com/handfast/handfast/issuer"
 )
@@ -44,6 +45,7 @@ func (v *validator) profile(name string, raw rawProfile) issuer.ProfileConfig {
 	p.Lifetime = v.duration(where.child("lifetime"), raw.Lifetime, p.Lifetime, issuer.MinLifetime, issuer.MaxLifetime)
 	p.Backdate = v.duration(where.child("backdate"), raw.Backdate, issuer.DefaultBackdate, time.Second, issuer.MaxBackdate)
 	p.Grace = v.duration(where.child("grace"), raw.Grace, p.Grace, 0, issuer.MaxGrace)
+	p.RenewAfter = v.duration(where.child("renew_after"), raw.Renew, 0, time.Second, p.Lifetime-time.Second)
 	for i, key := range raw.Keys {
 		algorithm, err := issuer.ParseAlgorithm(key)
 		if err != nil || key == "" {

@@ -27,6 +27,7 @@ type rawProfile struct {
 	Lifetime string   `yaml:"lifetime"`
 	Backdate string   `yaml:"backdate"`
 	Grace    string   `yaml:"grace"`
+	Renew    string   `yaml:"renew_after"`
 	Keys     []string `yaml:"keys"`
 	Usages   []string `yaml:"usages"`
 	SANs     []string `yaml:"sans"`
