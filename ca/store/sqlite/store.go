@@ -94,11 +94,11 @@ func Open(ctx context.Context, path string, options Options) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context, path string, options Options) error {
-	var err error
-	if s.writeDB, err = openDB(path, modeWrite, 1); err != nil {
+	if err := checkPath(ctx, path); err != nil {
 		return err
 	}
-	if err := checkFile(ctx, s.writeDB); err != nil {
+	var err error
+	if s.writeDB, err = openDB(path, modeWrite, 1); err != nil {
 		return err
 	}
 	if err := migrate(ctx, s.writeDB); err != nil {
@@ -133,7 +133,7 @@ func (s *Store) Close() error {
 type mode int
 
 const (
-	modeCreate mode = iota // the size of the pages cannot be chosen any more in WAL mode
+	modeCreate mode = iota // without WAL: it writes by itself, and fixes the size of the pages
 	modeWrite
 	modeRead
 )
@@ -159,6 +159,15 @@ func openDB(path string, m mode, connections int) (*sql.DB, error) {
 	db.SetMaxOpenConns(connections)
 	db.SetMaxIdleConns(connections)
 	return db, nil
+}
+
+// checkPath looks before anything that writes has its hands on the file.
+func checkPath(ctx context.Context, path string) error {
+	db, err := openDB(path, modeCreate, 1)
+	if err != nil {
+		return err
+	}
+	return errors.Join(checkFile(ctx, db), db.Close())
 }
 
 // checkFile is cheap on purpose: it reads the header and the schema, not every page.

@@ -23,6 +23,16 @@ type tx struct {
 
 func newTx(conn *sql.Conn) *tx { return &tx{conn: conn, prepared: make(map[string]*sql.Stmt)} }
 
+// close finalizes the statements: database/sql leaves those of a *sql.Conn alone, and
+// SQLite keeps a file open while one of them lives.
+func (t *tx) close() error {
+	var errs []error
+	for _, s := range t.prepared {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
 // statement prepares text once. Texts are constants of this package, so there are few.
 func (t *tx) statement(text string) (*sql.Stmt, error) {
 	if s := t.prepared[text]; s != nil {

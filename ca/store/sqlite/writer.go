@@ -36,6 +36,7 @@ type writer struct {
 	closing chan struct{} // closed by close: nothing more is accepted
 	done    chan struct{} // closed when the goroutine has ended
 	once    sync.Once
+	tx      *tx // only the goroutine uses it, and close after it
 	failed  atomic.Bool // see ErrUnknownState
 }
 
@@ -59,6 +60,7 @@ func startWriter(ctx context.Context, db *sql.DB, options Options) (*writer, err
 		conn: conn, hooks: options.hooks, metrics: newMetrics(options.Registerer),
 		queue: make(chan *change, maxQueued), closing: make(chan struct{}), done: make(chan struct{}),
 	}
+	w.tx = newTx(conn)
 	go w.run()
 	return w, nil
 }
@@ -111,14 +113,13 @@ func (w *writer) wait(c *change) error {
 
 func (w *writer) run() {
 	defer close(w.done)
-	t := newTx(w.conn)
 	for {
 		select {
 		case first := <-w.queue:
-			w.commit(t, w.gather(first))
+			w.commit(w.tx, w.gather(first))
 		case <-w.closing:
 			for len(w.queue) > 0 {
-				w.commit(t, w.gather(<-w.queue))
+				w.commit(w.tx, w.gather(<-w.queue))
 			}
 			return
 		}
@@ -250,7 +251,7 @@ func (w *writer) close() error {
 	w.once.Do(func() {
 		close(w.closing)
 		<-w.done
-		err = w.conn.Close()
+		err = errors.Join(w.tx.close(), w.conn.Close())
 	})
 	return err
 }

@@ -5,7 +5,15 @@ CREATE TABLE counters (
     value INTEGER NOT NULL
 ) WITHOUT ROWID;
 -- epoch counts changes of services; its value at a service's change is the service's version.
-INSERT INTO counters VALUES ('epoch', 0), ('probe', 0);
+INSERT INTO counters VALUES ('epoch', 0);
+
+-- What a probe overwrites: no less than an issuance, or it would fit where that does not.
+CREATE TABLE probe (
+    id     INTEGER PRIMARY KEY,
+    count  INTEGER NOT NULL,
+    filler BLOB NOT NULL
+);
+INSERT INTO probe VALUES (1, 0, x'');
 
 CREATE TABLE issuers (
     id     INTEGER PRIMARY KEY,
