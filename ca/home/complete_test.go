@@ -19,6 +19,7 @@ import (
 )
 
 func TestIntermediateSignedElsewhere(t *testing.T) {
+	t.Parallel()
 	csr := filepath.Join(t.TempDir(), "issuing.csr")
 	result := mustInit(t, func(o *home.InitOptions) { o.CSROut = csr })
 	dir := result.Config.Dir
@@ -33,7 +34,7 @@ func TestIntermediateSignedElsewhere(t *testing.T) {
 	corporate, foreign := newAuthority(t, nil, nil), newAuthority(t, nil, nil)
 	good := corporate.sign(t, csr, nil)
 	withCDP := corporate.sign(t, csr, func(c *x509.Certificate) { c.CRLDistributionPoints = []string{"http://corp/crl"} })
-	otherCSR := mustInit(t, func(o *home.InitOptions) { o.CSROut = filepath.Join(t.TempDir(), "other.csr") }).CSR
+	otherCSR := newCSR(t)
 	tests := []struct {
 		name  string
 		chain []byte
@@ -80,10 +81,10 @@ func TestIntermediateSignedElsewhere(t *testing.T) {
 }
 
 func TestRootCRL(t *testing.T) {
-	result := mustInit(t, nil)
-	cfg := result.Config
+	t.Parallel()
+	cfg := someCA(t)
 	carried := filepath.Join(t.TempDir(), "root.key")
-	if err := os.Rename(result.RootKey, carried); err != nil {
+	if err := os.Rename(cfg.Dir.RootKey(), carried); err != nil {
 		t.Fatal(err)
 	}
 	read := func() *x509.RevocationList {

@@ -1,6 +1,7 @@
 package home_test
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,10 +13,13 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/handfast/handfast/ca/home"
+	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/issuer"
 )
 
 func options(dir string) home.InitOptions {
@@ -39,6 +43,56 @@ func mustInit(t *testing.T, change func(*home.InitOptions)) *home.Result {
 		t.Fatal(err)
 	}
 	return result
+}
+
+// made is a CA that is made once, because its passphrase costs time by design; tests get copies.
+var made = sync.OnceValues(func() (home.Dir, error) {
+	dir, err := os.MkdirTemp("", "handfast-home-test-")
+	if err != nil {
+		return "", err
+	}
+	_, err = home.Init(context.Background(), options(filepath.Join(dir, "ca")))
+	return home.Dir(filepath.Join(dir, "ca")), err
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := made(); err == nil {
+		os.RemoveAll(filepath.Dir(string(dir))) //nolint:errcheck // a temporary directory
+	}
+	os.Exit(code)
+}
+
+// someCA is a CA of the test's own.
+func someCA(t *testing.T) *home.Config {
+	t.Helper()
+	original, err := made()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := home.Load(copyOf(t, original), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// newCSR is a request for an intermediate with a key of its own.
+func newCSR(t *testing.T) string {
+	t.Helper()
+	key, err := issuer.GenerateKey(issuer.ECDSAP256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	td, err := certs.ParseTrustDomain("prod.example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := issuer.NewIntermediateCSR(key, issuer.IntermediateRequest{TrustDomain: td})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return write(t, filepath.Join(t.TempDir(), "other.csr"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
 }
 
 // snapshot is every file below dir with its content and mode.

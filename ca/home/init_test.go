@@ -22,6 +22,7 @@ import (
 )
 
 func TestInitMakesACA(t *testing.T) {
+	t.Parallel()
 	for _, algorithm := range issuer.CAAlgorithms() {
 		t.Run(string(algorithm), func(t *testing.T) {
 			start := time.Now()
@@ -59,6 +60,7 @@ func TestInitMakesACA(t *testing.T) {
 }
 
 func TestInitFileModes(t *testing.T) {
+	t.Parallel()
 	result := mustInit(t, nil)
 	dir := result.Config.Dir
 	secrets := []string{dir.Passphrase(), dir.IssuingKey(), dir.TokenKey(), dir.RootKey()}
@@ -91,8 +93,8 @@ func TestInitFileModes(t *testing.T) {
 }
 
 func TestInitNeverOverwrites(t *testing.T) {
-	result := mustInit(t, nil)
-	dir := string(result.Config.Dir)
+	t.Parallel()
+	dir := string(someCA(t).Dir)
 	before := snapshot(t, dir)
 	if _, err := home.Init(t.Context(), options(dir)); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "holds a CA already") {
 		t.Errorf("second init: %v; want fs.ErrExist in plain words", err)
@@ -122,6 +124,7 @@ func TestInitNeverOverwrites(t *testing.T) {
 }
 
 func TestInitTakesBackWhatItMade(t *testing.T) {
+	t.Parallel()
 	parent := t.TempDir()
 	broken := errors.New("disk full")
 	for name, existing := range map[string]bool{"new directory": false, "empty directory": true} {
@@ -150,11 +153,12 @@ func TestInitTakesBackWhatItMade(t *testing.T) {
 }
 
 func TestInitRefuses(t *testing.T) {
+	t.Parallel()
 	good, other := newAuthority(t, nil, nil), newAuthority(t, nil, nil)
 	expired := newAuthority(t, nil, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 	notCA := newAuthority(t, nil, func(c *x509.Certificate) { c.IsCA, c.KeyUsage = false, x509.KeyUsageDigitalSignature })
 	noPath := newAuthority(t, nil, func(c *x509.Certificate) { c.MaxPathLenZero = true })
-	intermediate := good.sign(t, mustInit(t, func(o *home.InitOptions) { o.CSROut = filepath.Join(t.TempDir(), "csr.pem") }).CSR, nil)
+	intermediate := good.sign(t, newCSR(t), nil)
 	intermediatePath := write(t, filepath.Join(t.TempDir(), "int.crt"), pemOf(intermediate))
 	weak, err := rsa.GenerateKey(rand.Reader, 1536)
 	if err != nil {
@@ -208,6 +212,7 @@ func TestInitRefuses(t *testing.T) {
 }
 
 func TestInitWithAnExistingRoot(t *testing.T) {
+	t.Parallel()
 	corporate := newAuthority(t, nil, nil)
 	result := mustInit(t, func(o *home.InitOptions) { o.RootCert, o.RootKey = corporate.certPath, corporate.keyPath })
 	if result.RootKey != "" {
@@ -225,4 +230,3 @@ func TestInitWithAnExistingRoot(t *testing.T) {
 		t.Error("the issuing certificate is not by the given root")
 	}
 }
-

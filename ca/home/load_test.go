@@ -40,6 +40,7 @@ type located struct{ text string }
 func (l *located) Error() string { return l.text }
 
 func TestLoadDefaults(t *testing.T) {
+	t.Parallel()
 	cfg, err := load(t, minimal, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +63,7 @@ func TestLoadDefaults(t *testing.T) {
 }
 
 func TestLoadEverything(t *testing.T) {
+	t.Parallel()
 	text := `name: lab
 trust_domain: lab.example.org
 address: 0.0.0.0:9000
@@ -109,6 +111,7 @@ limits: {slots: 8, failure_rate: 0.5, failure_burst: 3, shutdown: 5s}
 // Each mistake is found where it stands. The replacement of one line of the minimal
 // file, or what is added to it, must lead to an error at that place.
 func TestLoadNamesFileLineAndFix(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, old, new, want string }{
 		{"unknown key", "", "retentoin: 1h\n", `config.yaml:9:1: unknown field "retentoin"`},
 		{"duplicate key", "", "name: other\n", "config.yaml:9:1: "},
@@ -172,6 +175,7 @@ func TestLoadNamesFileLineAndFix(t *testing.T) {
 }
 
 func TestLoadReportsEveryMistake(t *testing.T) {
+	t.Parallel()
 	_, err := load(t, strings.Replace(minimal, "lab.example.org", "LAB", 1)+"retention: soon\nlog: {level: loud}\n", nil)
 	if err == nil || strings.Count(err.Error(), "config.yaml:") != 3 {
 		t.Errorf("error = %v; want three places", err)
@@ -179,6 +183,7 @@ func TestLoadReportsEveryMistake(t *testing.T) {
 }
 
 func TestOverrides(t *testing.T) {
+	t.Parallel()
 	environment := map[string]string{"HANDFAST_ADDRESS": "10.0.0.1:1", "HANDFAST_LOG_LEVEL": "loud", "HANDFAST_LOG_FORMAT": ""}
 	fromEnv := home.FromEnvironment(func(name string) (string, bool) { v, ok := environment[name]; return v, ok })
 	cfg, err := load(t, minimal, fromEnv.With(home.FromFlags(map[string]string{"log-level": "debug"})))
@@ -199,6 +204,7 @@ func TestOverrides(t *testing.T) {
 }
 
 func TestLoadWithoutACA(t *testing.T) {
+	t.Parallel()
 	_, err := home.Load(home.Dir(t.TempDir()), nil)
 	if err == nil || !strings.Contains(err.Error(), "handfast-ca init --dir") {
 		t.Errorf("error = %v; want the command that makes one", err)

@@ -16,11 +16,12 @@ import (
 
 // Invariant 19: the daemon's keys open without the root's.
 func TestInvariant19OpensWithoutTheRootKey(t *testing.T) {
-	result := mustInit(t, nil)
-	if err := os.Rename(filepath.Dir(result.RootKey), filepath.Join(t.TempDir(), "carried-away")); err != nil {
+	t.Parallel()
+	cfg := someCA(t)
+	if err := os.Rename(filepath.Dir(cfg.Dir.RootKey()), filepath.Join(t.TempDir(), "carried-away")); err != nil {
 		t.Fatal(err)
 	}
-	m, err := result.Config.Open(t.Context(), time.Now())
+	m, err := cfg.Open(t.Context(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,6 +29,7 @@ func TestInvariant19OpensWithoutTheRootKey(t *testing.T) {
 }
 
 func TestOpenSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		break_ func(t *testing.T, dir home.Dir)
@@ -44,15 +46,10 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{"other root", func(t *testing.T, d home.Dir) { write(t, d.RootCert(), pemOf(newAuthority(t, nil, nil).cert)) }, "issuing.crt"},
 		{"damaged root CRL", func(t *testing.T, d home.Dir) { truncate(t, d.RootCRL()) }, "root.crl"},
 	}
-	original := mustInit(t, nil).Config.Dir
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := copyOf(t, original)
-			tt.break_(t, dir)
-			cfg, err := home.Load(dir, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			cfg := someCA(t)
+			tt.break_(t, cfg.Dir)
 			m, err := cfg.Open(t.Context(), time.Now())
 			if err == nil {
 				m.Close()
@@ -66,6 +63,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 
 // Invariant 18: neither passphrase nor key material is in an error or a printed value.
 func TestInvariant18NothingSecretIsPrinted(t *testing.T) {
+	t.Parallel()
 	const canary = "canary-passphrase-3141592653"
 	file := write(t, filepath.Join(t.TempDir(), "pass"), []byte(canary+"\n"))
 	result := mustInit(t, func(o *home.InitOptions) { o.Passphrase = file })
@@ -119,7 +117,8 @@ func TestPassphraseFromTheEnvironment(t *testing.T) {
 }
 
 func TestLockIsExclusive(t *testing.T) {
-	dir := mustInit(t, nil).Config.Dir
+	t.Parallel()
+	dir := someCA(t).Dir
 	release, err := dir.Lock()
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"time"
 
 	"github.com/handfast/handfast/issuer"
 )

@@ -3,11 +3,16 @@ package harness
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/operctx"
 )
 
 // CA is a certificate authority of its own directory, run by the real binary.
@@ -95,4 +100,35 @@ func Run(ctx context.Context, env []string, argv ...string) (string, error) {
 		return stdout.String(), fmt.Errorf("%s %s: %w: %s", filepath.Base(argv[0]), strings.Join(argv[1:], " "), err, strings.TrimSpace(stderr.String()))
 	}
 	return stdout.String(), nil
+}
+
+// Client returns a client of the native API that acts as the first operator.
+func (ca *CA) Client() (*api.Client, error) {
+	operator, err := operctx.Load(ca.Context())
+	if err != nil {
+		return nil, err
+	}
+	certificate := tls.Certificate{PrivateKey: operator.Key, Leaf: operator.Chain[0]}
+	for _, cert := range operator.Chain {
+		certificate.Certificate = append(certificate.Certificate, cert.Raw)
+	}
+	return ca.connect(operator, certificate)
+}
+
+// Anonymous returns a client that shows no certificate.
+func (ca *CA) Anonymous() (*api.Client, error) {
+	operator, err := operctx.Load(ca.Context())
+	if err != nil {
+		return nil, err
+	}
+	return ca.connect(operator)
+}
+
+func (ca *CA) connect(operator operctx.Context, show ...tls.Certificate) (*api.Client, error) {
+	config, err := certs.PinnedConfig(certs.Fingerprint(operator.Roots[0]))
+	if err != nil {
+		return nil, err
+	}
+	config.Certificates = show
+	return api.NewClient(operator.CA, config)
 }
