@@ -293,7 +293,7 @@ func TestCertificateAndKeyChangeTogether(t *testing.T) {
 			}
 			var stop atomic.Bool
 			var readers sync.WaitGroup
-			seen := make([]map[*Snapshot]bool, 4)
+			seen := make([]map[*Snapshot]bool, 2)
 			for i := range seen {
 				seen[i] = make(map[*Snapshot]bool)
 				readers.Go(func() {
@@ -304,16 +304,17 @@ func TestCertificateAndKeyChangeTogether(t *testing.T) {
 							return
 						}
 						seen[i][snap] = true
+						time.Sleep(10 * time.Microsecond) // leave the writer a core
 					}
 				})
 			}
-			for i := range 150 {
+			for i := range 60 {
 				swap(dir, i+1)
 			}
 			stop.Store(true)
 			readers.Wait()
-			if name == "generations" && len(seen[0])+len(seen[1])+len(seen[2])+len(seen[3]) < 8 {
-				t.Errorf("the readers saw %d, %d, %d and %d snapshots: nothing was raced", len(seen[0]), len(seen[1]), len(seen[2]), len(seen[3]))
+			if name == "generations" && len(seen[0])+len(seen[1]) < 6 {
+				t.Errorf("the readers saw %d and %d snapshots: nothing was raced", len(seen[0]), len(seen[1]))
 			}
 		})
 	}
