@@ -52,6 +52,16 @@ type Enroller struct {
 	results   *prometheus.CounterVec
 }
 
+// Format keeps the key out of logs and errors, whatever the verb.
+func (e Enroller) Format(w fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(w, "enroller of %s with %d platforms", e.native.trustDomain, len(e.providers)) // a fmt.State keeps its own error
+}
+
+// Format keeps the key out of logs and errors, whatever the verb.
+func (cfg Config) Format(w fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(w, "enrolment of %s", cfg.TrustDomain) // a fmt.State keeps its own error
+}
+
 // provider verifies the tokens of one configured platform.
 type provider interface {
 	method() ca.Method
