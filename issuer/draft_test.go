@@ -80,6 +80,9 @@ func TestDraftEqualsStandardLibrary(t *testing.T) {
 		ca := newTestCA(t, caAlgorithm)
 		for _, config := range profiles {
 			for name, e := range endpoints {
+				if caAlgorithm != ECDSAP256 && (name != "all URLs" || config.Name != "default") {
+					continue // the CA's key shows in two places only
+				}
 				t.Run(string(caAlgorithm)+"/"+config.Name+"/"+name, func(t *testing.T) {
 					compareShapes(t, ca, ca.compile(t, config, e))
 				})
@@ -95,7 +98,7 @@ func compareShapes(t *testing.T, ca testCA, p *Profile) {
 		t.Fatal(err)
 	}
 	for _, s := range subjects {
-		// The middle one is cut by the issuer's end, the last one lies past 2049.
+		// The second one is cut by the issuer's end.
 		for _, now := range []time.Time{epoch(), ca.issuing.NotAfter.Add(-time.Minute)} {
 			draft, err := p.Draft(s, now)
 			if err != nil {

@@ -33,6 +33,9 @@ func Create(path string, algorithm issuer.Algorithm, passphrase []byte) (crypto.
 	if len(passphrase) == 0 {
 		return nil, fmt.Errorf("create key %s: the passphrase is empty", path)
 	}
+	if err := checkFree(path); err != nil {
+		return nil, fmt.Errorf("create key: %w", err)
+	}
 	block, err := pemutil.Serialize(signer, pemutil.WithPKCS8(true), pemutil.WithPassword(passphrase))
 	if err != nil {
 		return nil, fmt.Errorf("create key %s: it cannot be encoded", path)
@@ -41,6 +44,19 @@ func Create(path string, algorithm issuer.Algorithm, passphrase []byte) (crypto.
 		return nil, fmt.Errorf("create key %s: %w", path, err)
 	}
 	return signer, nil
+}
+
+// checkFree spares the derivation from the passphrase where it is clear that the file
+// cannot be made; atomicfile.Create decides for good.
+func checkFree(path string) error {
+	switch _, err := os.Lstat(path); {
+	case err == nil:
+		return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	default:
+		return err
+	}
 }
 
 func openFile(path string, passphrase []byte) (crypto.Signer, error) {

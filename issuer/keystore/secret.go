@@ -27,6 +27,9 @@ func CreateSecret(path string, n int, passphrase []byte) ([]byte, error) {
 	if len(passphrase) == 0 {
 		return nil, fmt.Errorf("create secret %s: the passphrase is empty", path)
 	}
+	if err := checkFree(path); err != nil {
+		return nil, fmt.Errorf("create secret: %w", err)
+	}
 	secret := make([]byte, n)
 	if _, err := rand.Read(secret); err != nil {
 		return nil, fmt.Errorf("create secret %s: %w", path, err)
