@@ -6,19 +6,20 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
 // fakeIdentity issues certificates of an hour, in the bubble's time.
-func fakeIdentity(fail *error, issued *int) *identity {
+func fakeIdentity(fail *atomic.Bool, issued *atomic.Int64) *identity {
 	return &identity{
 		issue: func(context.Context) (*tls.Certificate, error) {
-			if *fail != nil {
-				return nil, *fail
+			if fail.Load() {
+				return nil, errors.New("the ledger cannot be written")
 			}
-			*issued++
+			issued.Add(1)
 			return &tls.Certificate{Leaf: &x509.Certificate{NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)}}, nil
 		},
 		now: time.Now, log: slog.New(slog.DiscardHandler), metrics: newMetrics(nil),
@@ -27,8 +28,8 @@ func fakeIdentity(fail *error, issued *int) *identity {
 
 func TestServerCertificateRotatesAtTwoThirdsOfItsLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var fail error
-		issued := 0
+		var fail atomic.Bool
+		var issued atomic.Int64
 		i := fakeIdentity(&fail, &issued)
 		if _, err := i.get(nil); err == nil {
 			t.Error("a certificate before the first was issued")
@@ -40,24 +41,24 @@ func TestServerCertificateRotatesAtTwoThirdsOfItsLife(t *testing.T) {
 		defer cancel()
 		go i.run(ctx)
 		time.Sleep(39 * time.Minute)
-		if issued != 1 {
-			t.Errorf("%d certificates after 39 minutes", issued)
+		if issued.Load() != 1 {
+			t.Errorf("%d certificates after 39 minutes", issued.Load())
 		}
 		time.Sleep(2 * time.Minute)
-		if issued != 2 {
-			t.Errorf("%d certificates after 41 minutes", issued)
+		if issued.Load() != 2 {
+			t.Errorf("%d certificates after 41 minutes", issued.Load())
 		}
 		time.Sleep(24 * time.Hour)
-		if issued < 36 || issued > 39 {
-			t.Errorf("%d certificates after a day; want one every 40 minutes", issued)
+		if n := issued.Load(); n < 36 || n > 39 {
+			t.Errorf("%d certificates after a day; want one every 40 minutes", issued.Load())
 		}
 	})
 }
 
 func TestFailedRotationKeepsTheOldCertificateUntilItExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var fail error
-		issued := 0
+		var fail atomic.Bool
+		var issued atomic.Int64
 		i := fakeIdentity(&fail, &issued)
 		if err := i.rotate(t.Context()); err != nil {
 			t.Fatal(err)
@@ -68,7 +69,7 @@ func TestFailedRotationKeepsTheOldCertificateUntilItExpires(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		fail = errors.New("the ledger cannot be written")
+		fail.Store(true)
 		go i.run(ctx)
 		time.Sleep(59 * time.Minute)
 		if now, err := i.get(nil); now != old || err != nil {
@@ -78,7 +79,7 @@ func TestFailedRotationKeepsTheOldCertificateUntilItExpires(t *testing.T) {
 		if _, err := i.get(nil); err == nil {
 			t.Error("an expired certificate was served")
 		}
-		fail = nil
+		fail.Store(false)
 		time.Sleep(time.Minute)
 		if now, err := i.get(nil); err != nil || now == old {
 			t.Errorf("after the CA came back: %v", err)

@@ -1,0 +1,140 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/handfast/handfast/ca/api"
+)
+
+// stack is a running server on loopback.
+type stack struct {
+	*fakeCA
+	t        *testing.T
+	server   *Server
+	api      string // https://127.0.0.1:PORT
+	public   string
+	logs     *lockedBuffer
+	registry *prometheus.Registry
+	stop     context.CancelFunc
+	done     chan error
+}
+
+// newServer makes a Server over fakes without starting it.
+func newServer(t *testing.T, modify func(*Config)) (*Server, *stack) {
+	t.Helper()
+	logs, registry := &lockedBuffer{}, prometheus.NewRegistry()
+	f := newFakeCA(t)
+	cfg := Config{
+		CA: f, Tokens: fakeTokens{}, Revocations: fakeRevocations{},
+		IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Name: "test", Version: "1",
+		Logger:     slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Registerer: registry, Gatherer: registry,
+	}
+	if modify != nil {
+		modify(&cfg)
+	}
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, &stack{fakeCA: f, t: t, server: s, logs: logs, registry: registry}
+}
+
+func start(t *testing.T, modify func(*Config)) *stack {
+	t.Helper()
+	s, st := newServer(t, modify)
+	l, err := Listen(t.Context(), Addresses{API: "127.0.0.1:0", Public: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	st.api, st.public = "https://"+l.API.Addr().String(), "http://"+l.Public.Addr().String()
+	st.stop, st.done = cancel, make(chan error, 1)
+	go func() { st.done <- s.Run(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case <-st.done:
+		case <-time.After(10 * time.Second):
+			t.Error("the server did not stop")
+		}
+	})
+	return st
+}
+
+// client speaks to the stack with the certificate of path, "" for none.
+func (st *stack) client(path string) *api.Client {
+	st.t.Helper()
+	c, err := api.NewClient(st.api, st.tls(path))
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	st.t.Cleanup(c.Close)
+	return c
+}
+
+func (st *stack) tls(path string) *tls.Config {
+	pool := x509.NewCertPool()
+	pool.AddCert(st.pki.root)
+	config := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}
+	if path != "" {
+		config.Certificates = []tls.Certificate{st.pki.issue(st.t, path)}
+	}
+	return config
+}
+
+// lockedBuffer is a log that tests read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// metric sums the series of a counter or a gauge that have all of these label values.
+func (st *stack) metric(name string, labels ...string) float64 {
+	st.t.Helper()
+	families, err := st.registry.Gather()
+	if err != nil {
+		st.t.Fatal(err)
+	}
+	sum := 0.0
+	for _, family := range families {
+		if family.GetName() != "handfast_server_"+name {
+			continue
+		}
+		for _, series := range family.GetMetric() {
+			missing := len(labels)
+			for _, pair := range series.GetLabel() {
+				if slices.Contains(labels, pair.GetValue()) {
+					missing--
+				}
+			}
+			if missing == 0 {
+				sum += series.GetCounter().GetValue() + series.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
