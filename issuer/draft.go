@@ -88,9 +88,6 @@ func (p *Profile) validity(ttl time.Duration, now time.Time) (validity, error) {
 
 func (p *Profile) accepts(a Algorithm) bool { return slices.Contains(p.config.KeyAlgorithms, a) }
 
-// Serial returns the serial number that the certificate will have.
-func (d Draft) Serial() certs.Serial { return d.serial }
-
 // Checked is a draft that passed its check: the only thing that [Issuer.Sign] takes.
 // It comes only from [Draft.Check]; the zero value is refused. It may be signed once, copies of it included.
 type Checked struct{ draft *Draft }
