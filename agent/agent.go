@@ -38,9 +38,10 @@ type Agent struct {
 
 	live atomic.Pointer[certs.Snapshot] // what Current hands out; nil before enrolment
 
-	saving  sync.Mutex // held while state is written, so that memory and disk change in one order
-	store   store      // guarded by saving
-	request *pending   // under way; guarded by saving
+	saving     sync.Mutex // held while state is written, so that memory and disk change in one order
+	store      store      // guarded by saving
+	request    *pending   // under way; guarded by saving
+	savedRules *rules     // what the store holds; guarded by saving
 
 	mu        sync.Mutex // guards what follows
 	cred      *credential
@@ -103,7 +104,7 @@ func (a *Agent) load() error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.rules = known
+	a.rules, a.savedRules = known, known
 	a.setCredential(cred)
 	a.publish()
 	return nil
@@ -198,7 +199,7 @@ func (a *Agent) setCredential(cred *credential) {
 		a.rules = nil // another identity's policy says nothing about this one
 	}
 	a.cred = cred
-	a.renewAt = spread(cred.renewAfter, cred.notAfter().Sub(cred.notBefore()), a.jitter())
+	a.renewAt = spread(cred.renewAfter, a.now(), cred.notAfter().Sub(cred.notBefore()), a.jitter())
 }
 
 // publish makes a snapshot of what is known and swaps one pointer. mu is held.

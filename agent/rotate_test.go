@@ -56,12 +56,23 @@ func TestRotatesAtTwoThirdsWithAFreshKey(t *testing.T) {
 
 func TestJitterSpreadsRenewals(t *testing.T) {
 	base := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	early, late := spread(base, time.Hour, 0), spread(base, time.Hour, 0.999)
+	issued := base.Add(-40 * time.Minute)
+	early, late := spread(base, issued, time.Hour, 0), spread(base, issued, time.Hour, 0.999)
 	if got := base.Sub(early); got != 3*time.Minute {
 		t.Errorf("earliest is %v before; want 3m, a twentieth of the life", got)
 	}
 	if got := late.Sub(base); got < 2*time.Minute || got > 3*time.Minute {
 		t.Errorf("latest is %v after; want almost 3m", got)
+	}
+	soon := spread(base, base.Add(-4*time.Second), time.Hour, 0)
+	if got := base.Sub(soon); got != time.Second {
+		t.Errorf("a renewal in 4s is moved by %v; want 1s, a quarter of it", got)
+	}
+	if got := spread(base, base.Add(-8*time.Second), time.Hour, 0); got != base.Add(-2*time.Second) {
+		t.Errorf("a renewal due in 8s is moved to %v before; want 2s, or it would come at once, again and again", base.Sub(got))
+	}
+	if got := spread(base, base.Add(time.Minute), time.Hour, 0); got != base {
+		t.Errorf("an overdue renewal is moved to %v", got)
 	}
 	for range 1000 {
 		if j := randomJitter(); j < 0 || j >= 1 {
@@ -511,6 +522,13 @@ func TestCRLsOnlyRise(t *testing.T) {
 		synctest.Wait()
 		if number() == nil || number().Int64() != 2 {
 			t.Fatal("another issuer's CRL replaced it")
+		}
+		// Meanwhile a change of policy arrives at once.
+		batch := ca.pki.ID("batch")
+		ca.do(func() { ca.callers = []string{batch.String()} })
+		synctest.Wait()
+		if err := mustCurrent(t, a).Policy.Allows(batch); err != nil {
+			t.Errorf("a CRL that cannot be had keeps policy away: %v", err)
 		}
 		if !strings.Contains(log.String(), "another issuer's") {
 			t.Errorf("the log does not say so:\n%s", log)

@@ -57,9 +57,11 @@ func (b *backoff) next(err error, remaining time.Duration) time.Duration {
 func (b *backoff) reset() { b.delay = 0 }
 
 // spread moves a renewal by up to a twentieth of the certificate's life to either
-// side, so that a fleet that started together does not renew together.
-func spread(at time.Time, life time.Duration, jitter float64) time.Time {
-	return at.Add(time.Duration((jitter - 0.5) * float64(life/10)))
+// side, so that a fleet that started together does not renew together. It never moves one by
+// more than a quarter of the time until then: a CA may ask for renewals long before the end.
+func spread(at, now time.Time, life time.Duration, jitter float64) time.Time {
+	width := min(life/10, max(at.Sub(now)/2, 0))
+	return at.Add(time.Duration((jitter - 0.5) * float64(width)))
 }
 
 // sleep waits for d. It reports false when ctx ends first.

@@ -80,6 +80,7 @@ func (c *CA) sign(ctx context.Context, o order, now time.Time) (Certificate, err
 	certificate := Certificate{
 		Kind: o.kind, Name: o.name, ID: o.id, Issuer: o.signing.id, Profile: o.profile.Name(),
 		Method: o.method, By: o.by, IssuedAt: now.UTC().Truncate(time.Second),
+		Serial: draft.Serial(), NotAfter: draft.NotAfter(),
 	}
 	c.audit(ctx, "issuing", certificate)
 	signed, err := o.signing.issuer.Sign(checked)

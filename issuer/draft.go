@@ -57,9 +57,6 @@ func (p *Profile) draft(s Subject, now time.Time, life validity, octets []byte) 
 	return Draft{profile: p, subject: s, now: now, tbs: tbs, serial: serial, life: life, steps: new(steps)}, nil
 }
 
-// Serial returns the serial number that the certificate will have.
-func (d Draft) Serial() certs.Serial { return d.serial }
-
 // NotAfter returns the end of the validity that the certificate will have.
 func (d Draft) NotAfter() time.Time { return d.life.notAfter }
 

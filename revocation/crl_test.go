@@ -262,6 +262,9 @@ func TestStaticCRL(t *testing.T) {
 	if err := b.AddStaticCRL(rootCRL(6)); err != nil {
 		t.Fatal(err)
 	}
+	if crl, ok := b.CRL(root); !ok || crl.Number.Int64() != 6 {
+		t.Errorf("CRL does not return the root's newest one: %v", ok)
+	}
 	all := b.CRLs()
 	if len(all) != 2 || all[0].Issuer != b.ca.ID() || all[1].Issuer != root || all[1].Number.Int64() != 6 {
 		t.Errorf("CRLs returns %d lists", len(all))

@@ -115,13 +115,16 @@ func (p *Publisher) Revoked(issuer string, serial certs.Serial) (Entry, bool) {
 	}, true
 }
 
-// CRL returns the newest full CRL of an issuer in Config.Issuers.
+// CRL returns the newest full CRL of an issuer: one in Config.Issuers, or one whose CRL
+// AddStaticCRL took.
 func (p *Publisher) CRL(issuer string) (CRL, bool) {
-	a := p.byID[issuer]
-	if a == nil {
-		return CRL{}, false
+	if a := p.byID[issuer]; a != nil {
+		return a.everything.scopes[0].full.newest.Load().export(), true
 	}
-	return a.everything.scopes[0].full.newest.Load().export(), true
+	if d := (*p.static.Load())[fullPath(issuer)]; d != nil {
+		return d.export(), true
+	}
+	return CRL{}, false
 }
 
 // CRLs returns the newest full CRL of every issuer in the order of Config.Issuers, and
