@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"github.com/handfast/handfast/ca/api"
@@ -60,6 +61,12 @@ func (raw enforcement) parse() (*rules, error) {
 		return nil, fmt.Errorf("revocation: %w", err)
 	}
 	return &rules{raw: raw, policy: policy, revocation: revocation, crls: states}, nil
+}
+
+// equal reports whether raw and other say the same. Of a CRL, issuer and number say which it is.
+func (raw enforcement) equal(other enforcement) bool {
+	return raw.ID == other.ID && raw.PolicyEpoch == other.PolicyEpoch && slices.Equal(raw.Callers, other.Callers) &&
+		slices.EqualFunc(raw.CRLs, other.CRLs, func(a, b storedCRL) bool { return a.Issuer == b.Issuer && a.Number == b.Number })
 }
 
 func (crl storedCRL) status() (CRLStatus, error) {

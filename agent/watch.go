@@ -48,72 +48,117 @@ func (a *Agent) endOnRotation(round context.Context, cred *credential, end conte
 	}
 }
 
+// errIncomplete says that CRLs are missing from what was applied; the rest is in force.
+var errIncomplete = errors.New("CRLs are missing")
+
+// position is how far following the CA has come.
+type position struct {
+	etag    string          // of the state that was applied
+	partial *api.AgentState // that state, when CRLs of it are missing
+}
+
 // follow long-polls the CA with cred's certificate until round ends.
 func (a *Agent) follow(round context.Context, cred *credential) {
 	retry := backoff{jitter: a.jitter}
-	etag := ""
+	var at position
+	wait := api.MaxWait
 	for round.Err() == nil {
-		next, err := a.poll(round, cred, etag)
+		err := a.poll(round, cred, &at, wait)
 		if err == nil {
-			etag = next
+			wait = api.MaxWait
 			retry.reset()
 			continue
 		}
 		if round.Err() != nil {
 			return
 		}
-		etag = "" // so that what could not be applied is asked for again
-		wait := retry.next(err, 0)
-		a.fail("watch", err, wait)
-		sleep(round, wait)
+		delay := retry.next(err, 0)
+		a.fail("watch", err, delay)
+		if errors.Is(err, errIncomplete) {
+			wait = delay // a CRL that cannot be had must not keep changes of policy away
+			continue
+		}
+		at = position{} // so that what could not be applied is asked for again
+		sleep(round, delay)
 	}
 }
 
-// poll asks once, waiting for a change when there is an etag, and applies the answer.
-func (a *Agent) poll(ctx context.Context, cred *credential, etag string) (string, error) {
+// poll asks once, waiting for a change of what at holds, and applies the answer.
+func (a *Agent) poll(ctx context.Context, cred *credential, at *position, wait time.Duration) error {
 	client, err := a.caSession(cred)
 	if err != nil {
-		return "", err
+		return err
 	}
-	wait := time.Duration(0)
-	if etag != "" {
-		wait = api.MaxWait
+	if at.etag == "" {
+		wait = 0
 	}
 	started := a.now()
-	state, next, err := client.AgentState(ctx, etag, wait)
+	state, etag, err := client.AgentState(ctx, at.etag, wait)
 	if err != nil {
-		return "", err
+		return err
 	}
-	if state == nil {
+	switch {
+	case state != nil:
+		a.recordClock(state.ServerTime)
+	case at.partial != nil:
+		a.pace(ctx, started)
+		state, etag = at.partial, at.etag
+	default:
 		a.confirm()
-		if a.now().Sub(started) < time.Second {
-			sleep(ctx, time.Second) // a CA that does not wait must not be asked in a tight loop
-		}
-		return etag, nil
+		a.pace(ctx, started)
+		return nil
 	}
-	a.recordClock(state.ServerTime)
-	if err := a.apply(ctx, client, cred, state); err != nil {
-		return "", fmt.Errorf("the CA's state cannot be applied: %w", err)
+	err = a.apply(ctx, client, cred, state)
+	*at = position{etag: etag}
+	if errors.Is(err, errIncomplete) {
+		at.partial = state
 	}
-	return next, nil
+	if err != nil {
+		return fmt.Errorf("the CA's state cannot be applied: %w", err)
+	}
+	return nil
 }
 
-// apply makes state the rule. What it cannot use of it leaves the rest as it was: an
-// older CRL goes stale by itself, and certs refuses then.
+// pace keeps a CA that does not wait from being asked in a tight loop.
+func (a *Agent) pace(ctx context.Context, started time.Time) {
+	if a.now().Sub(started) < time.Second {
+		sleep(ctx, time.Second)
+	}
+}
+
+// apply makes state the rule. A CRL that cannot be had leaves the one that is held: it
+// goes stale by itself, and certs refuses then.
 func (a *Agent) apply(ctx context.Context, client CA, cred *credential, state *api.AgentState) error {
 	if state.ID != cred.id {
 		return fmt.Errorf("it is for %s, this is %s", state.ID, cred.id)
 	}
-	crls, fetchErr := a.fetchCRLs(ctx, client, state.CRLs)
+	crls, incomplete := a.fetchCRLs(ctx, client, state.CRLs)
+	if incomplete != nil {
+		incomplete = fmt.Errorf("%w: %w", errIncomplete, incomplete)
+	}
 	raw := enforcement{
 		ID: state.ID, Callers: state.Callers, PolicyEpoch: state.PolicyEpoch,
 		CRLs: crls, ConfirmedAt: a.now().UTC(),
 	}
-	parsed, err := raw.parse()
+	parsed, err := a.parseRules(raw)
 	if err != nil {
-		return errors.Join(err, fetchErr)
+		return err
 	}
-	return errors.Join(fetchErr, a.enforce(cred, parsed, state.Roots))
+	if err := a.enforce(cred, parsed, state.Roots); err != nil {
+		return err
+	}
+	return incomplete
+}
+
+// parseRules parses raw, unless it says what is in force already.
+func (a *Agent) parseRules(raw enforcement) (*rules, error) {
+	a.mu.Lock()
+	held := a.rules
+	a.mu.Unlock()
+	if held != nil && held.raw.equal(raw) {
+		return held, nil
+	}
+	return raw.parse()
 }
 
 // enforce publishes parsed and the roots, then makes them durable.
@@ -130,13 +175,22 @@ func (a *Agent) enforce(cred *credential, parsed *rules, roots [][]byte) error {
 		a.cred = renewed
 		a.unsaved = true
 	}
-	before := a.rules
+	before, current := a.rules, a.cred
 	a.rules = parsed
-	current := a.cred
-	a.publish()
+	a.report.confirmedAt = a.now().UTC()
+	if before != parsed || renewed != nil {
+		a.publish()
+	}
 	a.mu.Unlock()
-	a.logRules(before, parsed)
-	err := a.store.saveEnforcement(parsed.raw)
+	var err error
+	if before != parsed {
+		a.logRules(before, parsed)
+	}
+	if a.savedRules != parsed {
+		if err = a.store.saveEnforcement(parsed.raw); err == nil {
+			a.savedRules = parsed
+		}
+	}
 	if renewed != nil {
 		a.logger.Info("the trust domain's roots have changed", "self", current.id, "roots", len(current.raw.Roots))
 		err = errors.Join(err, a.persistRoots(current))
