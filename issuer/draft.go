@@ -60,6 +60,9 @@ func (p *Profile) draft(s Subject, now time.Time, life validity, octets []byte) 
 // NotAfter returns the end of the validity that the certificate will have.
 func (d Draft) NotAfter() time.Time { return d.life.notAfter }
 
+// Serial returns the serial number that the certificate will have.
+func (d Draft) Serial() certs.Serial { return d.serial }
+
 // validity fits the lifetime into the issuer's.
 func (p *Profile) validity(ttl time.Duration, now time.Time) (validity, error) {
 	issuer := p.issuer.cert
