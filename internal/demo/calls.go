@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+func (d *demo) allowedCall(ctx context.Context) error {
+	out, err := d.curl(ctx, "http://"+d.web.outbound+"/")
+	if err != nil {
+		return err
+	}
+	d.say.output(out, 3)
+	want := "this is orders; you are spiffe://" + trustDomain + "/web"
+	if strings.TrimSpace(out) != want {
+		return fmt.Errorf("the answer is %q, not %q", out, want)
+	}
+	d.say.proved("orders knows its caller by the certificate that web's agent showed")
+	return nil
+}
+
+func (d *demo) refusedCall(ctx context.Context) error {
+	return d.expectRefusal(ctx, d.web, "policy_denied",
+		func() (string, error) { return d.curl(ctx, "http://"+d.orders.outbound+"/") })
+}
+
+func (d *demo) anonymousCall(ctx context.Context) error {
+	return d.expectRefusal(ctx, d.orders, "no_certificate",
+		func() (string, error) { return d.curl(ctx, "--insecure", "https://"+d.orders.inbound+"/") })
+}
+
+// expectRefusal makes a call that must fail, and shows the line in which the agent of
+// the called service says why it refused.
+func (d *demo) expectRefusal(ctx context.Context, called peer, cause string, call func() (string, error)) error {
+	mark := called.agent.Lines()
+	out, err := call()
+	if err == nil {
+		return fmt.Errorf("the call was answered: %s", out)
+	}
+	d.say.output(lastLine(err.Error()), 2)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	line, err := called.agent.WaitLog(ctx, mark, cause)
+	if err != nil {
+		return err
+	}
+	d.say.command("tail -n 1 " + strings.ReplaceAll(called.agent.Name, " ", "-") + ".log")
+	d.say.output(line, 1)
+	d.say.proved("refused, and the log says why: %s", cause)
+	return nil
+}
+
+func (d *demo) rotateUnderLoad(ctx context.Context) error {
+	const clients, rotations = 4, 3
+	serials := map[string]bool{}
+	d.say.command(fmt.Sprintf("(%d clients call orders through web's agent without a pause)", clients))
+	d.load = startLoad(ctx, "http://"+d.web.outbound+"/", clients)
+	watch := func(more int) error {
+		target := len(serials) + more
+		return eventually(ctx, 25*time.Second, func() error {
+			serial, err := d.web.serial(ctx)
+			if err != nil {
+				return err
+			}
+			serials[serial] = true
+			if len(serials) < target {
+				return fmt.Errorf("%d of %d certificates seen", len(serials), target)
+			}
+			return nil
+		})
+	}
+	if err := watch(rotations); err != nil {
+		return err
+	}
+	d.say.command("(the CA is stopped and started again)")
+	if err := d.ca.Process.Stop(); err != nil {
+		return err
+	}
+	if err := d.ca.Serve(ctx); err != nil {
+		return err
+	}
+	if err := watch(1); err != nil {
+		return err
+	}
+	calls, err := d.load.end()
+	if err != nil {
+		return err
+	}
+	if calls < 100 {
+		return fmt.Errorf("only %d calls were made: no load", calls)
+	}
+	d.say.proved("%d rotations, one restart of the CA, %d calls, none failed", len(serials)-1, calls)
+	return nil
+}
+
+func (d *demo) revoke(ctx context.Context) error {
+	serial, err := d.web.serial(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := d.ca.Handfast(ctx, "issue", "web", "--out", d.path("files")); err != nil {
+		return err
+	}
+	if _, err := d.handfast(ctx, "revoke", "--service", "web", "--reason", "keyCompromise", "--yes"); err != nil {
+		return err
+	}
+	begin := time.Now()
+	mark := d.orders.agent.Lines()
+	err = eventually(ctx, 10*time.Second, func() error {
+		if get(newClient(), "http://"+d.web.outbound+"/") == nil {
+			return errors.New("orders still answers web")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	took := time.Since(begin)
+	line, err := d.orders.agent.WaitLog(ctx, mark, "revoked", serial)
+	if err != nil {
+		return err
+	}
+	d.say.output(line, 1)
+	d.say.proved("orders refuses web %d ms after the revocation", took.Milliseconds())
+	return nil
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
