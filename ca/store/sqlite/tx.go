@@ -143,9 +143,18 @@ func (r reader) query(text string, args ...any) (*sql.Rows, error) {
 
 func (r reader) queryRow(text string, args ...any) *sql.Row {
 	if statement := r.s.statements[text]; statement != nil {
-		return statement.QueryRowContext(r.ctx, args...)
+		return statement.QueryRowContext(r.brief(), args...)
 	}
 	return r.s.readers.QueryRowContext(r.ctx, text, args...)
+}
+
+// brief is for reading one row by its key. That takes microseconds, less than the driver's
+// watching of a context does; so one that has not ended yet is not watched.
+func (r reader) brief() context.Context {
+	if r.ctx.Err() != nil {
+		return r.ctx
+	}
+	return context.WithoutCancel(r.ctx)
 }
 
 // statements are the readers' prepared ones, by text: what each request runs.
