@@ -159,8 +159,8 @@ func TestOpenSSLReadsCRLs(t *testing.T) {
 		{[]string{"shard"}, "certificate revoked", "good.pem: OK"},
 		{[]string{"before"}, "bad.pem: OK", "good.pem: OK"},
 		{[]string{"before", "delta"}, "certificate revoked", "good.pem: OK"},
-		{[]string{"othershard"}, "different CRL scope", "different CRL scope"}, // the partition is checked
-		{[]string{"delta"}, "unable to get certificate CRL", "unable to get certificate CRL"},      // and a delta alone is nothing
+		{[]string{"othershard"}, "different CRL scope", "different CRL scope"},                // the partition is checked
+		{[]string{"delta"}, "unable to get certificate CRL", "unable to get certificate CRL"}, // and a delta alone is nothing
 	} {
 		arguments := []string{"verify", "-x509_strict", "-CAfile", "root.pem", "-untrusted", "issuing.pem", "-crl_check", "-extended_crl", "-use_deltas"}
 		for _, name := range test.crls {

@@ -55,7 +55,7 @@ type Config struct {
 	// Retention is how long after its expiry a revoked certificate is still answered
 	// "revoked"; it must not be shorter than the ledger's own. Default 30 days.
 	Retention time.Duration
-	// OCSPCache is how many signed responses are kept; each takes about 0.7 KB.
+	// OCSPCache is how many signed responses are kept; each takes about 0.8 KB.
 	// Default 100,000; negative keeps none.
 	OCSPCache int
 

@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"math/big"
 	"net/url"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -62,13 +63,8 @@ func (l *memoryLog) Entries(_ context.Context, after uint64, limit int) ([]Entry
 	if l.failure != nil {
 		return nil, l.failure
 	}
-	var page []Entry
-	for _, e := range l.entries[min(int(after), len(l.entries)):] {
-		if len(page) < limit {
-			page = append(page, e)
-		}
-	}
-	return page, nil
+	rest := l.entries[min(int(after), len(l.entries)):]
+	return slices.Clone(rest[:min(limit, len(rest))]), nil
 }
 
 func (l *memoryLog) AppendPublished(_ context.Context, issuer string, at time.Time) (uint64, error) {

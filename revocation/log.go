@@ -1,6 +1,15 @@
 // Package revocation publishes what is revoked: CRLs (full, delta, partitioned) and
 // OCSP responses, both folded from one ordered log. Package certs checks what this
 // package publishes.
+//
+// Everything in a CRL follows from the log up to the entry whose sequence number is its
+// CRLNumber: what it lists, the base of its delta, and its times. So numbers rise
+// across restarts, and replicas on one log never make two lists with one number.
+// A full CRL, its delta and their partitions that are made at the same time share it
+// (RFC 5280, section 5.2.4).
+//
+// Whatever is uncertain fails closed: a log that cannot be read, a missing or expired
+// responder make OCSP answer tryLater, never good.
 package revocation
 
 import (

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"math/big"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,6 +109,22 @@ func extension(oid asn1.ObjectIdentifier, critical bool, value []byte) []byte {
 	return out
 }
 
+// whyMalformed says for requests that are refused late why they must be.
+var whyMalformed = map[string]string{
+	"version 2":                  "version is not 1",
+	"no certificate":             "empty",
+	"one more":                   "more than 32",
+	"nonce of 0":                 "nonce of 0",
+	"nonce of 129":               "nonce of 129",
+	"nonce that is not wrapped":  "not an OCTET STRING",
+	"nonce twice":                "comes twice",
+	"unknown critical extension": "critical and unknown",
+	"unknown critical extension of one certificate": "critical and unknown",
+	"serial with a needless zero":                   "serialNumber",
+	"serial with needless ones":                     "serialNumber",
+	"too long":                                      "at most 8192",
+}
+
 func TestParseRequest(t *testing.T) {
 	cert, _ := issuer(t)
 	id := certID(t, cert, crypto.SHA1, "0102").Raw
@@ -164,6 +181,8 @@ func TestParseRequest(t *testing.T) {
 		if test.ids == 0 {
 			if err == nil {
 				t.Errorf("%s: read as %+v", test.name, request)
+			} else if why := whyMalformed[test.name]; !strings.Contains(err.Error(), why) {
+				t.Errorf("%s: refused with %v, not for %q", test.name, err, why)
 			}
 			continue
 		}
