@@ -3,13 +3,15 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/handfast/handfast/agent/proxy"
-	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/internal/strictyaml"
 )
 
@@ -24,7 +26,7 @@ type fileConfig struct {
 	KeyAlgorithm string           `yaml:"key_algorithm"`
 	Inbound      []inboundConfig  `yaml:"inbound"`
 	Outbound     []outboundConfig `yaml:"outbound"`
-	Drain        duration         `yaml:"drain_timeout"`
+	Drain        string           `yaml:"drain_timeout"`
 	Status       struct {
 		Listen      string `yaml:"listen"`
 		AllowRemote bool   `yaml:"allow_remote"`
@@ -37,7 +39,7 @@ type fileConfig struct {
 			Command []string `yaml:"command"`
 			PIDFile string   `yaml:"pid_file"`
 			Signal  string   `yaml:"signal"`
-			Timeout duration `yaml:"timeout"`
+			Timeout string   `yaml:"timeout"`
 		} `yaml:"reload"`
 	} `yaml:"files"`
 	Socket struct {
@@ -69,57 +71,98 @@ type outboundConfig struct {
 }
 
 type limitsConfig struct {
-	MaxConnections int      `yaml:"max_connections"`
-	ConnectTimeout duration `yaml:"connect_timeout"`
-	IdleTimeout    duration `yaml:"idle_timeout"`
+	MaxConnections int    `yaml:"max_connections"`
+	ConnectTimeout string `yaml:"connect_timeout"`
+	IdleTimeout    string `yaml:"idle_timeout"`
 }
 
-func (l limitsConfig) limits() proxy.Limits {
-	return proxy.Limits{
-		MaxConnections: l.MaxConnections, ConnectTimeout: time.Duration(l.ConnectTimeout), IdleTimeout: time.Duration(l.IdleTimeout),
+// configFile is the file, read and checked: what its values mean, and the values that need no check.
+type configFile struct {
+	fileConfig
+	inbound       []proxy.Inbound
+	outbound      []proxy.Outbound
+	drain         time.Duration
+	reloadTimeout time.Duration
+}
+
+// configReader collects mistakes, each with its place in the file.
+type configReader struct {
+	name     string
+	data     []byte
+	mistakes []error
+}
+
+func readConfig(path string) (configFile, error) {
+	data, err := readLimited(path)
+	if err != nil {
+		return configFile{}, fmt.Errorf("--config: %w", err)
 	}
-}
-
-// duration reads Go's notation out of YAML.
-type duration time.Duration
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (d *duration) UnmarshalText(text []byte) error {
-	var parsed api.Duration
-	if err := parsed.UnmarshalText(text); err != nil {
-		return err
+	r := &configReader{name: path, data: data}
+	var file configFile
+	if err := strictyaml.Decode(path, data, &file.fileConfig); err != nil {
+		return configFile{}, err
 	}
-	*d = duration(parsed)
-	return nil
-}
-
-func readConfig(path string) (fileConfig, error) {
-	var file fileConfig
-	err := strictyaml.ReadFile(path, &file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return file, fmt.Errorf("--config: %w", err)
-	}
-	return file, err
-}
-
-// proxies makes the listeners out of the file's.
-func (f fileConfig) proxies() (in []proxy.Inbound, out []proxy.Outbound) {
-	for _, c := range f.Inbound {
-		in = append(in, proxy.Inbound{
+	for i, c := range file.Inbound {
+		in := proxy.Inbound{
 			Listen: c.Listen, Target: c.Target, Mode: proxy.Mode(c.Mode),
-			ProxyProtocol: c.ProxyProtocol, ClientCertChain: c.ClientCertChain, Limits: c.Limits.limits(),
-		})
+			ProxyProtocol: c.ProxyProtocol, ClientCertChain: c.ClientCertChain, Limits: r.limits(c.Limits, "inbound", i),
+		}
+		r.check(in.Check(), "inbound", i)
+		file.inbound = append(file.inbound, in)
 	}
-	for _, c := range f.Outbound {
-		out = append(out, proxy.Outbound{
+	for i, c := range file.Outbound {
+		out := proxy.Outbound{
 			Listen: c.Listen, Service: c.Service, Addresses: c.Addresses, Mode: proxy.Mode(c.Mode),
-			AllowRemote: c.AllowRemote, Limits: c.Limits.limits(),
-		})
+			AllowRemote: c.AllowRemote, Limits: r.limits(c.Limits, "outbound", i),
+		}
+		r.check(out.Check(), "outbound", i)
+		file.outbound = append(file.outbound, out)
 	}
-	return in, out
+	file.drain = r.duration(file.Drain, "drain_timeout")
+	file.reloadTimeout = r.duration(file.Files.Reload.Timeout, "files", "reload", "timeout")
+	_, err = parseMode(file.Files.KeyMode)
+	r.check(err, "files", "key_mode")
+	return file, errors.Join(r.mistakes...)
 }
 
-// parseMode reads an octal file mode, such as 0640.
+func readLimited(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	return io.ReadAll(io.LimitReader(f, strictyaml.MaxSize+1))
+}
+
+// check notes a mistake at path.
+func (r *configReader) check(err error, path ...any) {
+	if err != nil {
+		r.mistakes = append(r.mistakes, fmt.Errorf("%s: %w", strictyaml.Place(r.name, r.data, path...), err))
+	}
+}
+
+func (r *configReader) limits(l limitsConfig, path ...any) proxy.Limits {
+	at := func(key string) []any { return append(slices.Clone(path), "limits", key) }
+	return proxy.Limits{
+		MaxConnections: l.MaxConnections,
+		ConnectTimeout: r.duration(l.ConnectTimeout, at("connect_timeout")...),
+		IdleTimeout:    r.duration(l.IdleTimeout, at("idle_timeout")...),
+	}
+}
+
+// duration reads Go's notation; "" is 0, which stands for a default.
+func (r *configReader) duration(text string, path ...any) time.Duration {
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		r.check(fmt.Errorf("duration %q: use a number and a unit, such as 90s, 15m or 24h", text), path...)
+	}
+	return d
+}
+
+// parseMode reads an octal file mode, such as 0640; "" is 0, which stands for a default.
 func parseMode(text string) (fs.FileMode, error) {
 	if text == "" {
 		return 0, nil

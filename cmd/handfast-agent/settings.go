@@ -85,7 +85,7 @@ func (f *flagSettings) resolve(set *pflag.FlagSet, lookup func(string) (string, 
 	if err := f.fromEnvironment(set, lookup); err != nil {
 		return nil, err
 	}
-	var file fileConfig
+	var file configFile
 	if f.config != "" {
 		var err error
 		if file, err = readConfig(f.config); err != nil {
@@ -123,18 +123,18 @@ func (f *flagSettings) fromEnvironment(set *pflag.FlagSet, lookup func(string) (
 }
 
 // merge takes from flags and variables what was given there, and the rest from the file.
-func (f *flagSettings) merge(set *pflag.FlagSet, file fileConfig) (*settings, error) {
+func (f *flagSettings) merge(set *pflag.FlagSet, file configFile) (*settings, error) {
 	s := &settings{
 		ca:          first(f.ca, file.CA),
 		fingerprint: first(f.fingerprint, file.Fingerprint), tokenFile: first(f.tokenFile, file.TokenFile),
-		keyAlgorithm: first(f.keyAlgorithm, file.KeyAlgorithm), drain: first(f.drain, time.Duration(file.Drain)),
+		keyAlgorithm: first(f.keyAlgorithm, file.KeyAlgorithm), drain: first(f.drain, file.drain),
 		status: first(f.status, file.Status.Listen), statusAllowRemote: f.statusAllowRemote || file.Status.AllowRemote,
 		files: first(f.files, file.Files.Directory), socket: first(f.socket, file.Socket.Path),
 		logLevel: first(f.logLevel, file.Log.Level, "info"), logFormat: first(f.logFormat, file.Log.Format, "text"),
 		reload: certdir.Hook{
 			Command: file.Files.Reload.Command, PIDFile: first(f.pidFile, file.Files.Reload.PIDFile),
 			Signal:  first(f.reloadSignal, file.Files.Reload.Signal),
-			Timeout: first(f.reloadTimeout, time.Duration(file.Files.Reload.Timeout)),
+			Timeout: first(f.reloadTimeout, file.reloadTimeout),
 		},
 	}
 	if f.reloadCommand != "" {
@@ -155,7 +155,7 @@ func (f *flagSettings) merge(set *pflag.FlagSet, file fileConfig) (*settings, er
 }
 
 // where decides between a state directory and memory; a flag for one overrides the file's other.
-func (f *flagSettings) where(set *pflag.FlagSet, file fileConfig) (string, error) {
+func (f *flagSettings) where(set *pflag.FlagSet, file configFile) (string, error) {
 	state, memory := file.State, file.InMemory
 	if set.Changed("state") || set.Changed("in-memory") {
 		state, memory = f.state, f.inMemory
@@ -171,8 +171,8 @@ func (f *flagSettings) where(set *pflag.FlagSet, file fileConfig) (string, error
 }
 
 // mergeListeners takes the flags' listeners, or the file's when there are no flags of the kind.
-func (f *flagSettings) mergeListeners(set *pflag.FlagSet, file fileConfig, s *settings) error {
-	s.inbound, s.outbound = file.proxies()
+func (f *flagSettings) mergeListeners(set *pflag.FlagSet, file configFile, s *settings) error {
+	s.inbound, s.outbound = file.inbound, file.outbound
 	if set.Changed("inbound") {
 		s.inbound = nil
 		for _, spec := range f.inbound {
