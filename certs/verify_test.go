@@ -233,6 +233,13 @@ func TestRefusalNamesBothSidesAndTheClock(t *testing.T) {
 	if text := err.Error(); strings.Contains(text, "  ") || !strings.HasPrefix(text, "peer spiffe://prod.test/web refused: unknown_authority: ") {
 		t.Errorf("without a self: %q", text)
 	}
+	_, err = newEndpoint(fixed{w.trust(t), nil}, x509.ExtKeyUsageClientAuth, nil).judge(chain)
+	if causeOf(t, err) != CauseOwnCertificate {
+		t.Errorf("without an own certificate: %v", err)
+	}
+	if denied := error(&Refusal{Cause: CausePolicyUnknown, Err: ErrPolicyUnknown}); !errors.Is(denied, ErrPolicyUnknown) {
+		t.Error("the details are not unwrapped")
+	}
 	if HandshakeRefusal(errors.New("connection reset")) != nil || HandshakeRefusal(nil) != nil {
 		t.Error("a refusal where there was none")
 	}
