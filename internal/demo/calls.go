@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/handfast/handfast/internal/harness"
 )
 
 func (d *demo) allowedCall(ctx context.Context) error {
@@ -40,17 +43,44 @@ func (d *demo) expectRefusal(ctx context.Context, called peer, cause string, cal
 	if err == nil {
 		return fmt.Errorf("the call was answered: %s", out)
 	}
-	d.say.output(lastLine(err.Error()), 2)
+	d.say.output(complaint(err), 2)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	line, err := called.agent.WaitLog(ctx, mark, cause)
 	if err != nil {
 		return err
 	}
-	d.say.command("tail -n 1 " + strings.ReplaceAll(called.agent.Name, " ", "-") + ".log")
-	d.say.output(line, 1)
+	if err := d.showRefusal(called, line); err != nil {
+		return err
+	}
 	d.say.proved("refused, and the log says why: %s", cause)
 	return nil
+}
+
+// showRefusal prints what matters of a line of an agent's log: the cause, both
+// identities, both clocks.
+func (d *demo) showRefusal(called peer, line string) error {
+	var entry map[string]any
+	if err := json.Unmarshal([]byte(line), &entry); err != nil {
+		return fmt.Errorf("the log's line is no JSON: %w: %s", err, line)
+	}
+	fields := []string{"msg", "cause", "peer", "self", "own_clock", "ca_clock", "detail"}
+	d.say.command("tail -n 1 " + called.service.name + "-agent.log | jq '{" + strings.Join(fields, ", ") + "}'")
+	for _, field := range fields {
+		if value, ok := entry[field]; ok && value != "" {
+			d.say.output(fmt.Sprintf("%-10s %v", field, value), 1)
+		}
+	}
+	return nil
+}
+
+// complaint is what a program that failed said itself.
+func complaint(err error) string {
+	var failed *harness.RunError
+	if errors.As(err, &failed) {
+		return failed.Stderr
+	}
+	return err.Error()
 }
 
 func (d *demo) rotateUnderLoad(ctx context.Context) error {
@@ -123,12 +153,9 @@ func (d *demo) revoke(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say.output(line, 1)
+	if err := d.showRefusal(d.orders, line); err != nil {
+		return err
+	}
 	d.say.proved("orders refuses web %d ms after the revocation", took.Milliseconds())
 	return nil
-}
-
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return lines[len(lines)-1]
 }

@@ -69,7 +69,7 @@ func (d *demo) checkCRL(ctx context.Context, files, roots string) error {
 	if err == nil || !strings.Contains(err.Error(), "certificate revoked") {
 		return fmt.Errorf("openssl verify does not see the revocation: %v", err)
 	}
-	d.say.output(lastLine(err.Error()), 1)
+	d.say.output(strings.ReplaceAll(complaint(err), d.path("files")+"/", ""), 3)
 	d.say.proved("CRL: openssl verify refuses the chain, \"certificate revoked\"")
 	return nil
 }

@@ -94,7 +94,7 @@ func (d *demo) startAgent(ctx context.Context, name string, p *peer, other, othe
 	args := []string{
 		"--inbound", p.inbound + "=" + p.service.address + ",mode=http",
 		"--outbound", p.outbound + "=" + other + "@" + otherAddress,
-		"--status", p.status,
+		"--status", p.status, "--log-format", "json",
 	}
 	d.say.command(fmt.Sprintf("handfast token %s > %s.token", name, name))
 	d.say.command(fmt.Sprintf("handfast-agent run --token-file %s.token --state %s %s", name, name, strings.Join(args, " ")))

@@ -89,15 +89,27 @@ func (ca *CA) StartAgent(ctx context.Context, service, dir string, args ...strin
 	return process, err
 }
 
-// Run runs a program to its end and returns its standard output; an error carries what
-// it printed on standard error.
+// A RunError is a program that failed, and what it printed on standard error.
+type RunError struct {
+	Argv   []string
+	Stderr string
+	Err    error
+}
+
+func (e *RunError) Error() string {
+	return fmt.Sprintf("%s %s: %v: %s", filepath.Base(e.Argv[0]), strings.Join(e.Argv[1:], " "), e.Err, e.Stderr)
+}
+
+func (e *RunError) Unwrap() error { return e.Err }
+
+// Run runs a program to its end and returns its standard output; a failure is a *RunError.
 func Run(ctx context.Context, env []string, argv ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent"}, env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("%s %s: %w: %s", filepath.Base(argv[0]), strings.Join(argv[1:], " "), err, strings.TrimSpace(stderr.String()))
+		return stdout.String(), &RunError{Argv: argv, Stderr: strings.TrimSpace(stderr.String()), Err: err}
 	}
 	return stdout.String(), nil
 }
