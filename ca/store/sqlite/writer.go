@@ -36,7 +36,7 @@ type writer struct {
 	closing chan struct{} // closed by close: nothing more is accepted
 	done    chan struct{} // closed when the goroutine has ended
 	once    sync.Once
-	tx      *tx // only the goroutine uses it, and close after it
+	tx      *tx         // only the goroutine uses it, and close after it
 	failed  atomic.Bool // see ErrUnknownState
 }
 
