@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -267,62 +265,4 @@ func (c *fakeConn) CRL(_ context.Context, issuer, _ string) ([]byte, string, err
 		return nil, "", err
 	}
 	return c.ca.crl, "", nil
-}
-
-// logBuffer takes the log; safe for concurrent use.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-// config makes an agent of ca's with a token, in memory.
-func (ca *fakeCA) config(log *logBuffer) Config {
-	return Config{
-		Token: TokenString(ca.token("first")), Connect: ca.connect, Jitter: func() float64 { return 0.5 },
-		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	}
-}
-
-// start runs an agent until stop is called or the test ends.
-func start(t *testing.T, cfg Config) (*Agent, func()) {
-	t.Helper()
-	a, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	var once sync.Once
-	stop := func() {
-		once.Do(func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Errorf("Run: %v", err)
-			}
-		})
-	}
-	t.Cleanup(stop)
-	return a, stop
-}
-
-func mustCurrent(t *testing.T, a *Agent) *certs.Snapshot {
-	t.Helper()
-	snap, err := a.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return snap
 }

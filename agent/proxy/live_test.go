@@ -1,0 +1,142 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/handfast/handfast/agent/internal/testpki"
+)
+
+func TestLiveConnectionsAreCut(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(w *world, peer *tls.Certificate)
+		cause  string
+	}{
+		{"when the peer is revoked", func(w *world, peer *tls.Certificate) {
+			w.ordersSrc.Set(w.SnapshotOf(w.Certificate(w.orders, hour), w.CRL(peer.Leaf), w.web.String()))
+		}, "revoked"},
+		{"when policy forbids the peer", func(w *world, _ *tls.Certificate) {
+			w.ordersSrc.Set(w.Snapshot(w.orders, hour, w.ID("other").String()))
+		}, "policy_denied"},
+		{"when policy is lost", func(w *world, _ *tls.Certificate) {
+			w.ordersSrc.Set(without(w.Snapshot(w.orders, hour), true, false))
+		}, "policy_unknown"},
+		{"when its root is no longer trusted", func(w *world, _ *tls.Certificate) {
+			other := testpki.New(t, "test.example", nil)
+			w.ordersSrc.Set(other.Snapshot(w.orders, hour, w.web.String()))
+		}, "unknown_authority"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			in := w.serveInbound(t, backend(t, echo), nil)
+			snap, _ := w.webSrc.Current()
+			conn, err := w.dialTLS(t, in.inboundAddr(), w.webSrc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := roundTrip(conn, "before"); err != nil {
+				t.Fatal(err)
+			}
+			// A rotation alone cuts nobody.
+			w.ordersSrc.Set(w.Snapshot(w.orders, hour, w.web.String()))
+			if err := roundTrip(conn, "after a rotation"); err != nil {
+				t.Fatal(err)
+			}
+			tt.change(w, snap.Certificate)
+			if err := ended(conn); errors.Is(err, io.EOF) {
+				t.Error("the cut looks like an orderly end")
+			}
+			if event := waitEvent(t, in, tt.cause); event.What != "connection cut" || event.Peer != w.web {
+				t.Errorf("event %+v", event)
+			}
+		})
+	}
+}
+
+func TestStaleRevocationKeepsLiveConnectionsAndRefusesNewOnes(t *testing.T) {
+	w := newWorld(t)
+	var offset atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+	w.webSrc = testpki.NewSource(w.Snapshot(w.web, 60*hour))
+	w.ordersSrc = testpki.NewSource(w.Snapshot(w.orders, 60*hour, "*"))
+	in := w.serveInbound(t, backend(t, echo), func(cfg *Config) { cfg.Now = now })
+	conn, err := w.dialTLS(t, in.inboundAddr(), w.webSrc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := roundTrip(conn, "x"); err != nil {
+		t.Fatal(err)
+	}
+	offset.Store(int64(25 * hour)) // past the CRL's nextUpdate
+	in.live.recheck()
+	if err := roundTrip(conn, "y"); err != nil {
+		t.Fatalf("cut although nothing new is known about the peer: %v", err)
+	}
+	second, err := w.dialTLS(t, in.inboundAddr(), w.webSrc)
+	if err == nil {
+		_, err = second.Read(make([]byte, 1))
+	}
+	if err == nil {
+		t.Fatal("a new connection was let in on stale revocation data")
+	}
+	waitEvent(t, in, "revocation_stale")
+}
+
+func TestConnectionEndsWithThePeersCertificate(t *testing.T) {
+	w := newWorld(t)
+	peer := w.Certificate(w.web, hour)
+	shift := peer.Leaf.NotAfter.Add(-150 * time.Millisecond).Sub(time.Now())
+	w.ordersSrc = testpki.NewSource(w.Snapshot(w.orders, 20*hour, "*"))
+	in := w.serveInbound(t, backend(t, echo), func(cfg *Config) {
+		cfg.Now = func() time.Time { return time.Now().Add(shift) }
+	})
+	conn := tls.Client(dialPlain(t, in.inboundAddr()), clientShowing(peer))
+	if err := roundTrip(conn, "before"); err != nil {
+		t.Fatal(err)
+	}
+	ended(conn)
+	if event := waitEvent(t, in, "expired"); event.What != "connection cut" {
+		t.Errorf("event %+v; want a cut", event)
+	}
+}
+
+func TestOutboundCutsARevokedServer(t *testing.T) {
+	w := newWorld(t)
+	in := w.serveInbound(t, backend(t, echo), nil)
+	out := w.serveOutbound(t, nil, in.inboundAddr())
+	conn := dialPlain(t, out.outboundAddr())
+	if err := roundTrip(conn, "x"); err != nil {
+		t.Fatal(err)
+	}
+	server, _ := w.ordersSrc.Current()
+	w.webSrc.Set(w.SnapshotOf(w.Certificate(w.web, hour), w.CRL(server.Certificate.Leaf)))
+	if err := ended(conn); errors.Is(err, io.EOF) {
+		t.Error("the cut looks like an orderly end")
+	}
+	waitEvent(t, out, "revoked")
+}
+
+func TestVerifiedPeerHasItsWholeChain(t *testing.T) {
+	w := newWorld(t)
+	in := w.serveInbound(t, backend(t, echo), nil)
+	conn, err := w.dialTLS(t, in.inboundAddr(), w.webSrc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := roundTrip(conn, "x"); err != nil {
+		t.Fatal(err)
+	}
+	all := in.live.all()
+	if len(all) != 1 || all[0].peer.ID != w.web || len(all[0].peer.Chain) != 3 {
+		t.Fatalf("registry holds %+v; want web with leaf, issuing and root", all)
+	}
+	if err := all[0].peer.Check(mustCurrent(t, w.ordersSrc), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+}
