@@ -34,6 +34,9 @@ func Decode(name string, data []byte, v any) error {
 	if len(data) > MaxSize {
 		return fmt.Errorf("%s: over %d bytes", name, MaxSize)
 	}
+	if err := checkNesting(name, data); err != nil {
+		return err
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict())
 	err := decoder.Decode(v)
 	if errors.Is(err, io.EOF) {
