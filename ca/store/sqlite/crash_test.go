@@ -142,13 +142,17 @@ func TestInvariant01DurableBeforeItLeaves(t *testing.T) {
 	text, err := os.ReadFile(trace)
 	must(t, err)
 	dirty, synced, acknowledgements := false, false, 0
+	syncing := map[string]bool{} // threads whose fsync of the log has begun and not ended
 	for line := range strings.Lines(string(text)) {
-		onLog := strings.Contains(line, "ledger.db-wal>")
+		thread, _, _ := strings.Cut(line, " ")
+		onLog, done := strings.Contains(line, "ledger.db-wal>"), strings.HasSuffix(line, "= 0\n")
 		switch {
 		case onLog && strings.Contains(line, "pwrite64("):
 			dirty, synced = true, false
-		case onLog && strings.Contains(line, "sync(") && (strings.HasSuffix(line, "= 0\n") || strings.Contains(line, "unfinished")):
-			dirty, synced = false, true
+		case onLog && strings.Contains(line, "sync(") && strings.Contains(line, "unfinished"):
+			syncing[thread] = true
+		case onLog && strings.Contains(line, "sync(") && done, syncing[thread] && strings.Contains(line, "sync resumed") && done:
+			dirty, synced, syncing[thread] = false, true, false
 		case strings.Contains(line, `"issued `):
 			acknowledgements++
 			if dirty || !synced {
