@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript" // runs the real main as users do, one script a story
@@ -12,7 +13,18 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"handfast-ca": main})
+	testscript.Main(cleaning{m}, map[string]func(){"handfast-ca": main})
+}
+
+// cleaning removes the CA that the tests share.
+type cleaning struct{ m *testing.M }
+
+func (c cleaning) Run() int {
+	code := c.m.Run()
+	if ca, err := made(); err == nil {
+		os.RemoveAll(filepath.Dir(ca.Dir)) //nolint:errcheck // a temporary directory
+	}
+	return code
 }
 
 func TestScripts(t *testing.T) {
@@ -30,10 +42,19 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"newca":  newCAFor,
 			"lock":   lock,
 			"occupy": occupy,
 		},
 	})
+}
+
+// newCAFor puts a CA into a directory and its addresses into $API and $PUBLIC.
+func newCAFor(ts *testscript.TestScript, _ bool, args []string) {
+	ca, err := newCAIn(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Setenv("API", ca.API)
+	ts.Setenv("PUBLIC", ca.Public)
 }
 
 // lock takes a CA's directory, as a running daemon does, until the script ends.

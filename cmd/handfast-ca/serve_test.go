@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -54,17 +55,60 @@ type running struct {
 	stop func() error
 }
 
-func initCA(t *testing.T, args ...string) *harness.CA {
-	t.Helper()
-	ca := &harness.CA{Dir: filepath.Join(t.TempDir(), "ca")}
-	for _, address := range []*string{&ca.API, &ca.Public} {
-		var err error
-		if *address, err = harness.FreeAddress(); err != nil {
-			t.Fatal(err)
-		}
+// made is a CA that is made once, because its passphrase costs time by design.
+var made = sync.OnceValues(func() (*harness.CA, error) {
+	parent, err := os.MkdirTemp("", "handfast-ca-test-")
+	if err != nil {
+		return nil, err
 	}
-	args = append([]string{"init", "--dir", ca.Dir, "--trust-domain", "prod.example.org", "--address", ca.API, "--public-address", ca.Public}, args...)
-	if err := run(t.Context(), args, nil, discard{}, discard{}); err != nil {
+	ca := &harness.CA{Dir: filepath.Join(parent, "ca"), API: "127.0.0.1:9000", Public: "127.0.0.1:9001"}
+	return ca, run(context.Background(), []string{"init", "--dir", ca.Dir, "--trust-domain", "prod.example.org"}, nil, discard{}, discard{})
+})
+
+// newCAIn puts a CA of its own, on free addresses, into dir.
+func newCAIn(dir string) (*harness.CA, error) {
+	original, err := made()
+	if err != nil {
+		return nil, err
+	}
+	ca := &harness.CA{Dir: dir}
+	var replace []string
+	for _, address := range []struct {
+		own *string
+		was string
+	}{{&ca.API, original.API}, {&ca.Public, original.Public}} {
+		if *address.own, err = harness.FreeAddress(); err != nil {
+			return nil, err
+		}
+		replace = append(replace, address.was, *address.own)
+	}
+	replacer := strings.NewReplacer(replace...)
+	return ca, filepath.WalkDir(original.Dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(original.Dir, path)
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return os.MkdirAll(filepath.Join(dir, relative), 0o700)
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if filepath.Ext(path) == ".yaml" {
+			content = []byte(replacer.Replace(string(content)))
+		}
+		return os.WriteFile(filepath.Join(dir, relative), content, 0o600)
+	})
+}
+
+func copyCA(t *testing.T) *harness.CA {
+	t.Helper()
+	ca, err := newCAIn(filepath.Join(t.TempDir(), "ca"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	return ca
@@ -134,7 +178,7 @@ func (r *running) spend(t *testing.T, token string) (*api.Issued, error) {
 // Invariant 19: the daemon runs, issues and revokes without the root's key.
 func TestInvariant19DaemonRunsWithoutTheRootKey(t *testing.T) {
 	t.Parallel()
-	ca := initCA(t)
+	ca := copyCA(t)
 	if err := os.Rename(filepath.Join(ca.Dir, "root"), filepath.Join(t.TempDir(), "safe")); err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +201,7 @@ func TestInvariant19DaemonRunsWithoutTheRootKey(t *testing.T) {
 // Invariants 16 and 17 across a restart: a used token stays used.
 func TestInvariant16UsedTokenStaysUsedAfterARestart(t *testing.T) {
 	t.Parallel()
-	ca := initCA(t)
+	ca := copyCA(t)
 	daemon := serve(t, ca)
 	token, _ := daemon.enrol(t, "web")
 	var refusal *api.Error
@@ -176,12 +220,12 @@ func TestInvariant16UsedTokenStaysUsedAfterARestart(t *testing.T) {
 // Invariant 18: passphrase, keys and tokens are in no log and no error, at any level.
 func TestInvariant18LogsShowNoSecret(t *testing.T) {
 	t.Parallel()
-	const canary = "canary-passphrase-2718281828"
-	file := filepath.Join(t.TempDir(), "pass")
-	if err := os.WriteFile(file, []byte(canary+"\n"), 0o600); err != nil {
+	ca := copyCA(t)
+	content, err := os.ReadFile(home.Dir(ca.Dir).Passphrase())
+	if err != nil {
 		t.Fatal(err)
 	}
-	ca := initCA(t, "--passphrase-file", file)
+	passphrase := strings.TrimSpace(string(content))
 	daemon := serve(t, ca)
 	token, _ := daemon.enrol(t, "web")
 	_, usedErr := daemon.spend(t, token)
@@ -190,12 +234,12 @@ func TestInvariant18LogsShowNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := home.Dir(ca.Dir)
-	tokenKey, err := keystore.OpenSecret(dir.TokenKey(), []byte(canary))
+	tokenKey, err := keystore.OpenSecret(dir.TokenKey(), []byte(passphrase))
 	if err != nil {
 		t.Fatal(err)
 	}
 	secrets := map[string]string{
-		"passphrase": canary, "token": token, "token's MAC": token[strings.LastIndexByte(token, '.')+1:],
+		"passphrase": passphrase, "token": token, "token's MAC": token[strings.LastIndexByte(token, '.')+1:],
 		"token key": hex.EncodeToString(tokenKey), "a private key": "PRIVATE KEY",
 	}
 	everything := daemon.log.String() + usedErr.Error() + forgedErr.Error()
@@ -223,7 +267,7 @@ func TestInvariant18LogsShowNoSecret(t *testing.T) {
 // What is done beside a running daemon: recover an operator, back up, renew the root's CRL.
 func TestMaintenanceBesideTheDaemon(t *testing.T) {
 	t.Parallel()
-	ca := initCA(t)
+	ca := copyCA(t)
 	daemon := serve(t, ca)
 	daemon.enrol(t, "web")
 	out := filepath.Join(t.TempDir(), "alice.yaml")
@@ -254,7 +298,10 @@ func TestMaintenanceBesideTheDaemon(t *testing.T) {
 // because the machine may have other things to do; nothing else runs in this process now.
 func TestInitIsQuick(t *testing.T) {
 	before := cpuTime(t)
-	initCA(t)
+	args := []string{"init", "--dir", filepath.Join(t.TempDir(), "ca"), "--trust-domain", "prod.example.org"}
+	if err := run(t.Context(), args, nil, discard{}, discard{}); err != nil {
+		t.Fatal(err)
+	}
 	if took := cpuTime(t) - before; took > cpuFactor*1500*time.Millisecond {
 		t.Errorf("init took %v of processor time", took)
 	}
@@ -271,7 +318,7 @@ func cpuTime(t *testing.T) time.Duration {
 
 func TestStoppedWhileStarting(t *testing.T) {
 	t.Parallel()
-	ca := initCA(t)
+	ca := copyCA(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := run(ctx, []string{"serve", "--dir", ca.Dir}, nil, discard{}, discard{}); err != nil {
