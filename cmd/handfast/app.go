@@ -14,6 +14,7 @@ import (
 	// The commands, their help and their shell completion: what git-like tools in Go use.
 	"github.com/spf13/cobra"
 
+	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/cmd/handfast/internal/connect"
 	"github.com/handfast/handfast/cmd/handfast/internal/fault"
 	"github.com/handfast/handfast/cmd/handfast/internal/output"
@@ -79,8 +80,18 @@ func (a *app) withCA(flags *connect.Flags, f func(ctx context.Context, s *connec
 			return err
 		}
 		defer session.Close()
-		return f(cmd.Context(), session, args)
+		return explainOwn(session, f(cmd.Context(), session, args))
 	})
+}
+
+// explainOwn gives the operator's way out when it is the operator's own certificate that
+// the CA refuses; the CA's hint is written for services.
+func explainOwn(s *connect.Session, err error) error {
+	var refused *api.Error
+	if !errors.As(err, &refused) || refused.Code != api.CodeRevoked && refused.Code != api.CodeExpired {
+		return err
+	}
+	return fault.New(fault.Refused, "the certificate is the one in "+s.Path+"; an admin makes you another context: handfast operator add", "%w", err)
 }
 
 // warn tells the operator something that is no failure.
