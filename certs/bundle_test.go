@@ -78,6 +78,9 @@ func TestVersionOneIsRefused(t *testing.T) {
 	if err := checkCommon(&old); err == nil {
 		t.Error("version 1 was accepted")
 	}
+	if _, err := VerifyChain([]*x509.Certificate{&old, chain[1]}, mustBundle(t, w.td, w.root), x509.ExtKeyUsageAny, w.now); causeOf(t, err) != CauseBadChain {
+		t.Errorf("in a chain: %v", err)
+	}
 	root := *w.root.cert
 	root.Version = 1
 	if _, err := NewBundle(w.td, []*x509.Certificate{&root}); err == nil {

@@ -173,7 +173,7 @@ func (c *crl) verifiedBy(issuer *x509.Certificate) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.verified == nil || !bytes.Equal(c.verified, issuer.RawSubjectPublicKeyInfo) {
+	if !bytes.Equal(c.verified, issuer.RawSubjectPublicKeyInfo) {
 		c.verdict = issuer.CheckSignature(c.algorithm, c.tbs, c.signature)
 		c.verified = issuer.RawSubjectPublicKeyInfo
 	}

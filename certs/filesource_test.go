@@ -90,6 +90,7 @@ func TestFileSourceFollowsRotation(t *testing.T) {
 		var heard loads
 		src := FileSource(dir, OnLoad(heard.add))
 		defer src.Close()
+		synctest.Wait() // it has looked once
 		if _, err := src.Current(); err == nil {
 			t.Error("a snapshot out of an empty directory")
 		}
@@ -265,4 +266,27 @@ func TestFileSourceWithoutGenerations(t *testing.T) {
 			t.Errorf("%v, Err %v", err, src.Err())
 		}
 	})
+}
+
+// A generation that is replaced between the look and the reading is not used: what
+// counts is the newest that stands still.
+func TestGenerationReplacedWhileRead(t *testing.T) {
+	dir := t.TempDir()
+	w := newWorld(t, time.Now())
+	first, second := w.snapshot(t, "api"), w.snapshot(t, "api", "*")
+	publishFiles(t, dir, "..1", files(t, first))
+	watch := &watcher{dir: dir}
+	if !watch.changed() {
+		t.Fatal("the first generation is no change")
+	}
+	publishFiles(t, dir, "..2", files(t, second))
+	writeFiles(t, filepath.Join(dir, "..1"), files(t, first)) // still there, as a slow reader finds it
+	got, err := watch.load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameSnapshot(t, "after the swap", got, second)
+	if watch.changed() {
+		t.Error("what was read is called a change again")
+	}
 }

@@ -111,6 +111,7 @@ func TestHandshake(t *testing.T) {
 		{"no authorizer", ServerConfig(fixed{api, nil}, nil, clock), ClientConfig(fixed{web, nil}, apiID, clock), CausePolicyUnknown, ""},
 		{"no policy", ServerConfig(fixed{api, nil}, AllowPolicy(fixed{without(api, func(s *Snapshot) { s.Policy = nil }), nil}), clock), ClientConfig(fixed{web, nil}, apiID, clock), CausePolicyUnknown, ""},
 		{"the other service answers", ServerConfig(fixed{web, nil}, AllowTrustDomain(w.td), clock), ClientConfig(fixed{web, nil}, apiID, clock), "-", CauseWrongIdentity},
+		{"same path, another domain was dialled", ServerConfig(fixed{api, nil}, AllowTrustDomain(w.td), clock), ClientConfig(fixed{web, nil}, mustID(t, "spiffe://evil.test/api"), clock), "-", CauseWrongIdentity},
 		{"nobody in particular was dialled", ServerConfig(fixed{api, nil}, AllowTrustDomain(w.td), clock), ClientConfig(fixed{web, nil}, ID{}, clock), "-", CauseWrongIdentity},
 		{"no client certificate", ServerConfig(fixed{api, nil}, AllowTrustDomain(w.td), clock), withoutCertificate(ClientConfig(fixed{web, nil}, apiID, clock)), CauseNoCertificate, ""},
 		{"a stranger calls", ServerConfig(fixed{api, nil}, AllowTrustDomain(w.td), clock), ClientConfig(fixed{without(stranger, func(s *Snapshot) { s.Bundle, s.Revocation = web.Bundle, web.Revocation }), nil}, apiID, clock), CauseUnknownAuthority, ""},
