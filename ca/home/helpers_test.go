@@ -1,3 +1,8 @@
+//go:build !race
+
+// Nothing here runs concurrently, and stretching a passphrase takes the race detector twenty
+// times as long: these tests run without it.
+
 package home_test
 
 import (
