@@ -30,6 +30,7 @@ type fakeCA struct {
 	life      time.Duration
 	grace     time.Duration
 	fail      error           // of every request
+	noState   bool            // AgentState fails
 	loseNext  bool            // issue, then lose the answer
 	used      map[string]bool // tokens
 	replay    map[string]*api.Issued
@@ -235,6 +236,9 @@ func (c *fakeConn) AgentState(ctx context.Context, etag string, wait time.Durati
 	for {
 		c.ca.mu.Lock()
 		err := c.begin("state", "", nil)
+		if c.ca.noState {
+			err = errDown
+		}
 		now := fmt.Sprint(c.ca.epoch)
 		changed := c.ca.changed
 		state := &api.AgentState{

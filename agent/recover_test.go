@@ -210,3 +210,32 @@ func TestFullDiskKeepsTheCertificateAndSavesItLater(t *testing.T) {
 		}
 	})
 }
+
+// A token for another service makes the agent that service; the old one's policy says nothing about it.
+func TestPolicyDoesNotSurviveAChangeOfIdentity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, log := newFakeCA(t), &logBuffer{}
+		tokenFile := filepath.Join(t.TempDir(), "token")
+		os.WriteFile(tokenFile, []byte(ca.token("first")), 0o600)
+		cfg := ca.config(log)
+		cfg.Token = TokenFile(tokenFile)
+		a, stop := start(t, cfg)
+		defer stop()
+		synctest.Wait()
+		leaf := mustCurrent(t, a).Certificate.Leaf
+		ca.do(func() { ca.revoked[leaf.SerialNumber.Text(16)] = true })
+		time.Sleep(45 * time.Minute)
+		synctest.Wait()
+		ca.do(func() { ca.id, ca.noState = ca.pki.ID("other"), true })
+		os.WriteFile(tokenFile, []byte(ca.token("second")), 0o600)
+		time.Sleep(2 * tokenPoll)
+		synctest.Wait()
+		snap := mustCurrent(t, a)
+		if snap.ID != ca.pki.ID("other") {
+			t.Fatalf("the agent is %s", snap.ID)
+		}
+		if snap.Policy != nil || snap.Revocation != nil {
+			t.Error("the old identity's policy is in force")
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"math/big"
 	"path/filepath"
 	"strings"
@@ -149,5 +150,23 @@ func TestCRLsOnlyRise(t *testing.T) {
 			t.Errorf("the log does not say so:\n%s", log)
 		}
 		var _ certs.Source = a
+	})
+}
+
+// What comes after a verified handshake must fit it: the root that the token pinned is among the roots.
+func TestFirstAnswerMustHoldThePinnedRoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, log := newFakeCA(t), &logBuffer{}
+		cfg := ca.config(log)
+		cfg.Token = TokenString(newFakeCA(t).token("of another CA"))
+		a, stop := start(t, cfg)
+		defer stop()
+		synctest.Wait()
+		if _, err := a.Current(); !errors.Is(err, ErrNotEnrolled) {
+			t.Fatalf("Current says %v; want ErrNotEnrolled", err)
+		}
+		if !strings.Contains(log.String(), "the pinned root is not among its roots") {
+			t.Errorf("the log does not say so:\n%s", log)
+		}
 	})
 }

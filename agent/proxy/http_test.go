@@ -168,7 +168,10 @@ func TestClientCertChain(t *testing.T) {
 func TestStreamingIsNotHeldBack(t *testing.T) {
 	w := newWorld(t)
 	next := make(chan struct{})
-	target := webBackend(t, func(rw http.ResponseWriter, _ *http.Request) {
+	target := webBackend(t, func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/sized" {
+			rw.Header().Set("Content-Length", "24")
+		}
 		for i := range 3 {
 			fmt.Fprintf(rw, "event %d\n", i)
 			http.NewResponseController(rw).Flush()
@@ -176,17 +179,22 @@ func TestStreamingIsNotHeldBack(t *testing.T) {
 		}
 	})
 	in := w.serveInbound(t, target, withMode(ModeHTTP))
-	response, err := w.client(t, true).Get("https://" + in.inboundAddr() + "/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	lines := bufio.NewScanner(response.Body)
-	for i := range 3 {
-		if !lines.Scan() || lines.Text() != fmt.Sprintf("event %d", i) {
-			t.Fatalf("line %d = %q, %v", i, lines.Text(), lines.Err())
+	for path, length := range map[string]int64{"/": -1, "/sized": 24} {
+		response, err := w.client(t, true).Get("https://" + in.inboundAddr() + path)
+		if err != nil {
+			t.Fatal(err)
 		}
-		next <- struct{}{} // the service waits for this: nothing came in one piece
+		defer response.Body.Close()
+		if response.ContentLength != length {
+			t.Errorf("%s: Content-Length %d; want %d", path, response.ContentLength, length)
+		}
+		lines := bufio.NewScanner(response.Body)
+		for i := range 3 {
+			if !lines.Scan() || lines.Text() != fmt.Sprintf("event %d", i) {
+				t.Fatalf("%s: line %d = %q, %v", path, i, lines.Text(), lines.Err())
+			}
+			next <- struct{}{} // the service waits for this: nothing came in one piece
+		}
 	}
 }
 

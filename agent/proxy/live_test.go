@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"sync/atomic"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/agent/internal/testpki"
+	"github.com/handfast/handfast/certs"
 )
 
 func TestLiveConnectionsAreCut(t *testing.T) {
@@ -139,4 +141,28 @@ func TestVerifiedPeerHasItsWholeChain(t *testing.T) {
 	if err := all[0].peer.Check(mustCurrent(t, w.ordersSrc), time.Now()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A peer that is revoked between its handshake and its registration does not slip through.
+func TestRegistrationJudgesOnceMore(t *testing.T) {
+	w := newWorld(t)
+	peer, err := certs.Verify(chainOf(t, w), mustCurrent(t, w.ordersSrc), x509.ExtKeyUsageClientAuth, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.ordersSrc.Set(w.SnapshotOf(w.Certificate(w.orders, hour), w.CRL(peer.Certificate), "*"))
+	r := newRegistry(w.ordersSrc, time.Now)
+	var cut error
+	r.remove(r.add(peer, inbound, func(cause error) { cut = cause }))
+	if causeOf(cut) != string(certs.CauseRevoked) {
+		t.Errorf("cut for %v; want revoked", cut)
+	}
+	if len(r.byID) != 0 {
+		t.Error("the registry keeps what has ended")
+	}
+}
+
+func chainOf(t *testing.T, w *world) []*x509.Certificate {
+	t.Helper()
+	return []*x509.Certificate{mustCurrent(t, w.webSrc).Certificate.Leaf, w.Issuing}
 }

@@ -53,7 +53,7 @@ func newWebServer(in *inboundListener) *webServer {
 		transport = byProtocol{http1, http2}
 	}
 	w.forward = &httputil.ReverseProxy{
-		Rewrite: w.rewrite, Transport: transport, FlushInterval: -1,
+		Rewrite: w.rewrite, Transport: transport, ModifyResponse: flushEarly,
 		ErrorHandler: w.failed, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // failed logs
 	}
 	protocols := new(http.Protocols)
@@ -85,6 +85,16 @@ func (w *webServer) setUp(transport *http.Transport) {
 	transport.IdleConnTimeout = targetIdle
 	transport.MaxResponseHeaderBytes = maxHeaderBytes
 	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
+}
+
+// flushEarly lets ReverseProxy pass every piece of a body on as it comes, which it does
+// when the length is unknown (the header stays). An answer without a body must not be flushed: in
+// HTTP/2 its headers would no longer be its end, and gRPC's errors are answers of that kind.
+func flushEarly(response *http.Response) error {
+	if response.Body != http.NoBody && response.ContentLength > 0 {
+		response.ContentLength = -1
+	}
+	return nil
 }
 
 // byProtocol speaks to the target what the client speaks: gRPC needs HTTP/2 from end to end.
