@@ -7,8 +7,7 @@ import (
 	"github.com/handfast/handfast/ca/api"
 )
 
-// audit logs one event of a certificate's life. Every event has the same fields; serial is
-// empty before the signature.
+// audit logs one event of a certificate's life. Every event has the same fields.
 func (c *CA) audit(ctx context.Context, event string, certificate Certificate) {
 	c.log.LogAttrs(ctx, slog.LevelInfo, "certificate",
 		slog.String("event", event),

@@ -54,6 +54,7 @@ func New(ctx context.Context, cfg Config) (*CA, error) {
 	if err := c.readNewest(ctx); err != nil {
 		return nil, fmt.Errorf("ca: read the ledger's newest certificate: %w", err)
 	}
+	c.registerState(cfg.Registerer)
 	return c, nil
 }
 

@@ -1,12 +1,15 @@
 package ca
 
 import (
+	"context"
+	"crypto/x509"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/issuer"
 )
 
 type metrics struct {
@@ -46,6 +49,48 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "handfast_ca_background_failures_total",
 			Help: "Failures of the CA's own work, by task: purge, responder.",
 		}, []string{"task"}),
+	}
+}
+
+// registerState registers what is read from the CA when somebody asks: whether it is ready and
+// when its authorities expire.
+func (c *CA) registerState(registerer prometheus.Registerer) {
+	factory := promauto.With(registerer)
+	factory.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "handfast_ca_ready",
+		Help: "1 when the CA can issue, revoke and publish; 0 when /readyz says what is wrong.",
+	}, func() float64 {
+		if len(c.Ready(context.Background())) > 0 {
+			return 0
+		}
+		return 1
+	})
+	if registerer != nil {
+		registerer.MustRegister(authorityExpiry{c})
+	}
+}
+
+var authorityNotAfter = prometheus.NewDesc("handfast_ca_authority_not_after_seconds",
+	"When an issuing certificate or a root expires, in seconds since 1970.", []string{"kind", "key_id"}, nil)
+
+// authorityExpiry follows the authorities through an Exchange.
+type authorityExpiry struct{ ca *CA }
+
+// Describe implements prometheus.Collector.
+func (e authorityExpiry) Describe(descs chan<- *prometheus.Desc) { descs <- authorityNotAfter }
+
+// Collect implements prometheus.Collector.
+func (e authorityExpiry) Collect(collected chan<- prometheus.Metric) {
+	a := e.ca.authorities.Load()
+	send := func(kind string, cert *x509.Certificate) {
+		collected <- prometheus.MustNewConstMetric(authorityNotAfter, prometheus.GaugeValue,
+			float64(cert.NotAfter.Unix()), kind, issuer.KeyID(cert))
+	}
+	for _, s := range a.signings {
+		send("issuer", s.issuer.Certificate())
+	}
+	for _, root := range a.roots {
+		send("root", root)
 	}
 }
 

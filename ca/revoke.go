@@ -12,6 +12,9 @@ import (
 	"github.com/handfast/handfast/certs"
 )
 
+// syncTimeout bounds how long a revocation waits to be published; it is durable before.
+const syncTimeout = 10 * time.Second
+
 // Revoke revokes one certificate, by serial or DER, or every live one of a service. When it
 // returns without an error the revocation is durable and OCSP shows it. It is final:
 // there is no hold. A service's certificates that have expired within the longest
@@ -61,7 +64,10 @@ func (c *CA) revokeSelected(ctx context.Context, by string, selection RevokeSele
 		c.change(ctx, "revoke", by, selection.Service+selection.Operator+selection.Serial.String(),
 			slog.Int("certificates", outcome.Total), slog.String("reason", reason.String()), slog.Uint64("sequence", outcome.Sequence))
 	}
-	if err := c.publisher.Sync(ctx); err != nil {
+	// It is durable: that the asker hangs up now must not keep it from being published.
+	published, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTimeout)
+	defer cancel()
+	if err := c.publisher.Sync(published); err != nil {
 		return outcome, fault(api.CodeUnavailable, "the revocation is durable, but it is not published yet", "repeat it", err)
 	}
 	c.changed.notify()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logging"
 )
 
 // note is what the access log says about a request. One goroutine at a time owns it:
@@ -41,7 +42,8 @@ func (s *Server) observe(listener string, next http.Handler) http.Handler {
 		n := &note{id: rand.Text(), route: listener + " unknown"}
 		recorder := &recorder{ResponseWriter: w}
 		w.Header().Set(api.HeaderRequestID, n.id)
-		r = r.WithContext(context.WithValue(r.Context(), noteKey{}, n))
+		ctx := logging.With(r.Context(), slog.String("request_id", n.id))
+		r = r.WithContext(context.WithValue(ctx, noteKey{}, n))
 		begin := s.cfg.Now()
 		s.metrics.inFlight.Inc()
 		defer func() {
@@ -62,7 +64,7 @@ func (s *Server) observe(listener string, next http.Handler) http.Handler {
 func (s *Server) rescue(w *recorder, r *http.Request, n *note, cause any) {
 	s.metrics.panics.Inc()
 	s.cfg.Logger.LogAttrs(r.Context(), slog.LevelError, "a handler panicked",
-		slog.String("request_id", n.id), slog.String("route", n.route),
+		slog.String("route", n.route),
 		slog.String("kind", fmt.Sprintf("%T", cause)), slog.String("stack", string(debug.Stack())))
 	if w.status != 0 {
 		n.code = api.CodeInternal // too late for an answer
@@ -88,7 +90,7 @@ func (s *Server) log(r *http.Request, n *note, w *recorder, took time.Duration) 
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("request_id", n.id), slog.String("route", n.route), slog.Int("status", w.code()),
+		slog.String("route", n.route), slog.Int("status", w.code()),
 		slog.String("remote", r.RemoteAddr), slog.Duration("took", took), slog.Int64("bytes", w.bytes),
 	}
 	if !n.caller.IsZero() {

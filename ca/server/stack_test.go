@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/internal/logging"
 )
 
 // stack is a running server on loopback.
@@ -35,10 +35,14 @@ func newServer(t *testing.T, modify func(*Config)) (*Server, *stack) {
 	t.Helper()
 	logs, registry := &lockedBuffer{}, prometheus.NewRegistry()
 	f := newFakeCA(t)
+	logger, err := logging.New(logs, "debug", "text")
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := Config{
 		CA: f, Tokens: fakeTokens{}, Revocations: fakeRevocations{},
 		IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Name: "test", Version: "1",
-		Logger:     slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger:     logger,
 		Registerer: registry, Gatherer: registry,
 	}
 	if modify != nil {

@@ -10,7 +10,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"sync"
@@ -26,6 +25,7 @@ import (
 	"github.com/handfast/handfast/ca/server"
 	"github.com/handfast/handfast/ca/store/sqlite"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logging"
 	"github.com/handfast/handfast/issuer"
 	"github.com/handfast/handfast/revocation"
 )
@@ -92,7 +92,8 @@ func newWorld(t *testing.T) *world {
 	w.store, err = sqlite.Open(t.Context(), path, sqlite.Options{})
 	must(t, err)
 	t.Cleanup(func() { must(t, w.store.Close()) })
-	logger := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	logger, err := logging.New(w.logs, "debug", "json")
+	must(t, err)
 	registry := prometheus.NewRegistry()
 
 	listeners, err := server.Listen(t.Context(), server.Addresses{API: "127.0.0.1:0", Public: "127.0.0.1:0"})
