@@ -66,8 +66,11 @@ func (d *demo) checkCRL(ctx context.Context, files, roots string) error {
 	}
 	_, err = d.openssl(ctx, "verify", "-crl_check", "-CAfile", roots, "-untrusted", filepath.Join(files, "issuer.pem"),
 		"-CRLfile", crl+".pem", filepath.Join(files, "leaf.pem"))
-	if err == nil || !strings.Contains(err.Error(), "certificate revoked") {
-		return fmt.Errorf("openssl verify does not see the revocation: %v", err)
+	if err == nil {
+		return errors.New("openssl verify accepts the revoked certificate")
+	}
+	if !strings.Contains(err.Error(), "certificate revoked") {
+		return fmt.Errorf("openssl verify does not see the revocation: %w", err)
 	}
 	d.say.output(strings.ReplaceAll(complaint(err), d.path("files")+"/", ""), 3)
 	d.say.proved("CRL: openssl verify refuses the chain, \"certificate revoked\"")

@@ -58,7 +58,10 @@ func TestFullDiskStopsIssuanceAndNothingElse(t *testing.T) {
 		if errors.As(err, &refusal) && refusal.Code == api.CodeLedgerUnavailable {
 			return nil
 		}
-		return fmt.Errorf("issuing on a full disk: %v; want %s", err, api.CodeLedgerUnavailable)
+		if err == nil {
+			err = errors.New("a certificate")
+		}
+		return fmt.Errorf("issuing on a full disk leads to %w; want %s", err, api.CodeLedgerUnavailable)
 	})
 	eventually(ctx, t, 20*time.Second, func() error { return readiness(ctx, ca, http.StatusServiceUnavailable) })
 

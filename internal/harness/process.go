@@ -92,11 +92,21 @@ func (p *Process) WaitLog(ctx context.Context, from int, parts ...string) (strin
 		select {
 		case <-grown:
 		case <-p.done:
-			return "", fmt.Errorf("%s ended (%v) without logging %q; its output:\n%s", p.Name, p.err, parts, p.Log())
+			return "", fmt.Errorf("%s ended without logging %q: %w; its output:\n%s", p.Name, parts, p.ended(), p.Log())
 		case <-ctx.Done():
 			return "", fmt.Errorf("%s did not log %q: %w; its output:\n%s", p.Name, parts, ctx.Err(), p.Log())
 		}
 	}
+}
+
+var errEndedWell = errors.New("exit status 0")
+
+// ended is why the process is gone. It is called after done.
+func (p *Process) ended() error {
+	if p.err == nil {
+		return errEndedWell
+	}
+	return p.err
 }
 
 // Lines returns how many lines the process has printed: a mark for WaitLog.

@@ -16,7 +16,7 @@ type document struct {
 
 func TestDecodeRefuses(t *testing.T) {
 	tests := []struct{ name, in, want string }{
-		{"unknown key", "name: a\nnmae: b\n", `f.yaml:2:1: unknown field "nmae"`},
+		{"unknown key", "name: a\ntitel: b\n", `f.yaml:2:1: unknown field "titel"`},
 		{"nested unknown key", "list:\n  - port: 1\n    prot: 2\n", "f.yaml:3:5"},
 		{"duplicate key", "name: a\nname: b\n", "f.yaml:2:1"},
 		{"wrong type", "list:\n  - port: [1]\n", "f.yaml:2"},
