@@ -24,7 +24,8 @@ type Config struct {
 	DNSNames       []string     // of the API's certificate
 	IPs            []netip.Addr // of the API's certificate
 	Passphrase     keystore.PassphraseSource
-	IssuingKey     string // a URI for keystore.Open
+	IssuingKey     string          // a URI for keystore.Open
+	RefusedKeys    *issuer.KeyList // the operator's own list of known-bad keys; nil is none
 
 	Profiles       []issuer.ProfileConfig // of services, by name
 	DefaultProfile string

@@ -247,3 +247,12 @@ func copyOf(t *testing.T, dir home.Dir) home.Dir {
 	}
 	return out
 }
+
+func appendTo(t *testing.T, path, text string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, append(content, text...))
+}

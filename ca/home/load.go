@@ -12,6 +12,7 @@ import (
 	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/internal/logging"
 	"github.com/handfast/handfast/internal/strictyaml"
+	"github.com/handfast/handfast/issuer"
 	"github.com/handfast/handfast/issuer/keystore"
 	"github.com/handfast/handfast/revocation"
 )
@@ -96,6 +97,25 @@ func (v *validator) keys() {
 		v.add(path{"issuing_key"}, "names no file; write file:keys/issuing.key")
 	case isFile:
 		v.out.IssuingKey = keystore.FileScheme + v.out.Dir.abs(file)
+	}
+	v.refusedKeys()
+}
+
+// refusedKeys reads the operator's own list. A list that cannot be read is an error:
+// a CA without it would issue for keys that somebody meant to refuse.
+func (v *validator) refusedKeys() {
+	if v.raw.RefusedKeys == "" {
+		return
+	}
+	name := v.out.Dir.abs(v.raw.RefusedKeys)
+	f, err := os.Open(name)
+	if err != nil {
+		v.add(path{"refused_keys_file"}, "%v", err)
+		return
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	if v.out.RefusedKeys, err = issuer.ReadKeyList(name, f); err != nil {
+		v.add(path{"refused_keys_file"}, "%v", err)
 	}
 }
 

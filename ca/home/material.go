@@ -60,39 +60,61 @@ func (c *Config) Open(ctx context.Context, now time.Time) (*Material, error) {
 	if err != nil {
 		return nil, err
 	}
-	passphrase, err := c.ReadPassphrase()
+	opened, err := c.openKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
-	tokenKey, err := keystore.OpenSecret(c.Dir.TokenKey(), passphrase)
+	m, err := c.assemble(chain, root, opened, now)
 	if err != nil {
-		return nil, c.explain(err)
+		return nil, errors.Join(fmt.Errorf("%s: %w", c.Dir.IssuingCert(), err), opened.closer.Close())
 	}
-	if len(tokenKey) != tokenKeySize {
-		return nil, fmt.Errorf("%s holds %d bytes instead of %d; restore it from a backup", c.Dir.TokenKey(), len(tokenKey), tokenKeySize)
-	}
-	signer, closer, err := keystore.Open(ctx, c.IssuingKey, passphrase)
-	if err != nil {
-		return nil, c.explain(err)
-	}
-	m := &Material{Chain: chain, Root: root, TokenKey: tokenKey, closer: closer}
-	if err := m.assemble(c.Dir, signer, now); err != nil {
-		return nil, errors.Join(err, closer.Close())
+	if m.RootCRL, err = readRootCRL(c.Dir.RootCRL(), root); err != nil {
+		return nil, errors.Join(err, opened.closer.Close())
 	}
 	return m, nil
 }
 
-// assemble makes the issuer and reads the root's CRL.
-func (m *Material) assemble(dir Dir, signer crypto.Signer, now time.Time) error {
-	if err := issuer.CheckIntermediate(m.Chain, m.Root, signer.Public(), now); err != nil {
-		return fmt.Errorf("%s: %w", dir.IssuingCert(), err)
+// daemonKeys are the two keys that the daemon holds.
+type daemonKeys struct {
+	issuing crypto.Signer
+	token   []byte
+	closer  io.Closer // of the issuing key
+}
+
+func (c *Config) openKeys(ctx context.Context) (daemonKeys, error) {
+	passphrase, err := c.ReadPassphrase()
+	if err != nil {
+		return daemonKeys{}, err
 	}
-	var err error
-	if m.Issuer, err = issuer.New(m.Chain, signer); err != nil {
-		return fmt.Errorf("%s: %w", dir.IssuingCert(), err)
+	token, err := keystore.OpenSecret(c.Dir.TokenKey(), passphrase)
+	if err != nil {
+		return daemonKeys{}, c.explain(err)
 	}
-	m.RootCRL, err = readRootCRL(dir.RootCRL(), m.Root)
-	return err
+	if len(token) != tokenKeySize {
+		return daemonKeys{}, fmt.Errorf("%s holds %d bytes instead of %d; restore it from a backup", c.Dir.TokenKey(), len(token), tokenKeySize)
+	}
+	signer, closer, err := keystore.Open(ctx, c.IssuingKey, passphrase)
+	if err != nil {
+		return daemonKeys{}, c.explain(err)
+	}
+	return daemonKeys{issuing: signer, token: token, closer: closer}, nil
+}
+
+// assemble makes the issuer. Leaf keys that it refuses are the root's, because whoever
+// holds that one could sign anything, and those on the operator's list.
+func (c *Config) assemble(chain []*x509.Certificate, root *x509.Certificate, keys daemonKeys, now time.Time) (*Material, error) {
+	if err := issuer.CheckIntermediate(chain, root, keys.issuing.Public(), now); err != nil {
+		return nil, err
+	}
+	own, err := issuer.NewKeyList("it is the key of the root", root.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	made, err := issuer.New(chain, keys.issuing, issuer.WithRefusedKeys(c.RefusedKeys), issuer.WithRefusedKeys(own))
+	if err != nil {
+		return nil, err
+	}
+	return &Material{Issuer: made, Chain: chain, Root: root, TokenKey: keys.token, closer: keys.closer}, nil
 }
 
 // explain adds what to do about a key that does not open.

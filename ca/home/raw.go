@@ -14,6 +14,7 @@ type rawConfig struct {
 	MetricsAddress string                `yaml:"metrics_address"`
 	PassphraseFile string                `yaml:"passphrase_file"`
 	IssuingKey     string                `yaml:"issuing_key"`
+	RefusedKeys    string                `yaml:"refused_keys_file"`
 	DefaultProfile string                `yaml:"default_profile"`
 	Profiles       map[string]rawProfile `yaml:"profiles"`
 	CRL            rawCRL                `yaml:"crl"`
