@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/certs"
-	"github.com/handfast/handfast/issuer"
-	"github.com/handfast/handfast/issuer/keystore"
 )
 
 // CompleteOptions say with what to finish a CA whose request was signed elsewhere.
@@ -23,7 +21,7 @@ type CompleteOptions struct {
 	RootCert  string
 	RootCRL   string // PEM or DER: the root's CRL; needed when the certificates name one
 
-	Finish      func(context.Context, *Config) error // as for Init
+	Finish      Finish // as for Init
 	FinishFiles []string
 	Now         time.Time
 }
@@ -42,11 +40,19 @@ func Complete(ctx context.Context, o CompleteOptions) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := cfg.checkChain(ctx, chain, root, o.Now); err != nil {
+	if err := CheckRoot(cfg.TrustDomain, root, o.Now); err != nil {
+		return nil, fmt.Errorf("the root %q: %w", root.Subject, err)
+	}
+	opened, err := cfg.openKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer opened.closer.Close() //nolint:errcheck // nothing is written through it
+	material, err := cfg.assemble(chain, root, opened, o.Now)
+	if err != nil {
 		return nil, fmt.Errorf("--chain-in: %s: %w", o.ChainIn, err)
 	}
-	crl, err := o.readCRL(chain, root)
-	if err != nil {
+	if material.RootCRL, err = o.readCRL(chain, root); err != nil {
 		return nil, err
 	}
 	release, err := o.Dir.Lock()
@@ -55,26 +61,10 @@ func Complete(ctx context.Context, o CompleteOptions) (*Result, error) {
 	}
 	defer release() //nolint:errcheck // the lock goes with the file
 	m := &maker{}
-	if err := install(ctx, m, cfg, chain, root, crl, o.Finish, o.FinishFiles); err != nil {
+	if err := m.install(ctx, cfg, material, o.Finish, o.FinishFiles); err != nil {
 		return nil, errors.Join(err, m.undo())
 	}
 	return &Result{Config: cfg, Made: m.present(), Fingerprint: certs.Fingerprint(root)}, nil
-}
-
-// checkChain opens the issuing key and checks that chain is for it.
-func (c *Config) checkChain(ctx context.Context, chain []*x509.Certificate, root *x509.Certificate, now time.Time) error {
-	passphrase, err := c.ReadPassphrase()
-	if err != nil {
-		return err
-	}
-	signer, closer, err := keystore.Open(ctx, c.IssuingKey, passphrase)
-	if err != nil {
-		return c.explain(err)
-	}
-	if err := CheckRoot(c.TrustDomain, root, now); err != nil {
-		return errors.Join(fmt.Errorf("the root %q: %w", root.Subject, err), closer.Close())
-	}
-	return errors.Join(issuer.CheckIntermediate(chain, root, signer.Public(), now), closer.Close())
 }
 
 // readChain splits what came back into chain and root.

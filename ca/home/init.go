@@ -35,11 +35,15 @@ type InitOptions struct {
 
 	// Finish makes what else belongs to a CA, such as the ledger and the first operator,
 	// at exactly the paths in FinishFiles. It is not called before there is a certificate.
-	Finish      func(context.Context, *Config) error
+	Finish      Finish
 	FinishFiles []string
 
 	Now time.Time
 }
+
+// Finish gets the keys as they are in memory, so that no passphrase is stretched again.
+// It does not close them.
+type Finish func(context.Context, *Config, *Material) error
 
 // Settings are what config.yaml begins with.
 type Settings struct {
@@ -142,7 +146,7 @@ func refuseExisting(dir Dir) error {
 	return nil
 }
 
-// certify writes the certificates and the root's CRL, and has the rest made.
+// certify makes the certificates and the root's CRL, and installs them.
 func (o InitOptions) certify(ctx context.Context, m *maker, cfg *Config, made *keys) error {
 	intermediate, err := issuer.NewIntermediate(made.root, made.rootSigner, made.issuing.Public(), issuer.IntermediateRequest{
 		TrustDomain: cfg.TrustDomain, Name: o.Settings.Name, NotBefore: o.Now.Add(-time.Minute), Lifetime: o.IssuingLife,
@@ -155,21 +159,24 @@ func (o InitOptions) certify(ctx context.Context, m *maker, cfg *Config, made *k
 	if err != nil {
 		return err
 	}
-	return install(ctx, m, cfg, []*x509.Certificate{intermediate}, made.root, crl, o.Finish, o.FinishFiles)
+	material, err := cfg.assemble([]*x509.Certificate{intermediate}, made.root, made.daemonKeys, o.Now)
+	if err != nil {
+		return err
+	}
+	material.RootCRL = crl
+	return m.install(ctx, cfg, material, o.Finish, o.FinishFiles)
 }
 
-// install writes what the daemon vouches for.
-func install(ctx context.Context, m *maker, cfg *Config, chain []*x509.Certificate, root *x509.Certificate, crl []byte,
-	finish func(context.Context, *Config) error, finishFiles []string,
-) error {
-	if err := m.file(cfg.Dir.RootCert(), encodeCertificates(root), 0o644); err != nil {
+// install writes what the daemon vouches for, and has the rest made.
+func (m *maker) install(ctx context.Context, cfg *Config, material *Material, finish Finish, finishFiles []string) error {
+	if err := m.file(cfg.Dir.RootCert(), encodeCertificates(material.Root), 0o644); err != nil {
 		return err
 	}
-	if err := m.file(cfg.Dir.IssuingCert(), encodeCertificates(chain...), 0o644); err != nil {
+	if err := m.file(cfg.Dir.IssuingCert(), encodeCertificates(material.Chain...), 0o644); err != nil {
 		return err
 	}
-	if crl != nil {
-		if err := m.file(cfg.Dir.RootCRL(), crl, 0o644); err != nil {
+	if material.RootCRL != nil {
+		if err := m.file(cfg.Dir.RootCRL(), material.RootCRL, 0o644); err != nil {
 			return err
 		}
 	}
@@ -179,7 +186,7 @@ func install(ctx context.Context, m *maker, cfg *Config, chain []*x509.Certifica
 	if err := m.expect(finishFiles...); err != nil {
 		return err
 	}
-	return finish(ctx, cfg)
+	return finish(ctx, cfg, material)
 }
 
 // writeRequest makes the request for an issuing certificate.

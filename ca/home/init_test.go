@@ -139,7 +139,7 @@ func TestInitTakesBackWhatItMade(t *testing.T) {
 			before := snapshot(t, parent)
 			o := options(dir)
 			o.FinishFiles = []string{o.Dir.Ledger(), o.Dir.Operator()}
-			o.Finish = func(_ context.Context, cfg *home.Config) error {
+			o.Finish = func(_ context.Context, cfg *home.Config, _ *home.Material) error {
 				write(t, cfg.Dir.Ledger(), []byte("half"))
 				return broken
 			}

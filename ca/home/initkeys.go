@@ -19,7 +19,7 @@ import (
 
 // keys are what Init works with.
 type keys struct {
-	issuing    crypto.Signer
+	daemonKeys                   // the closer is among closers
 	root       *x509.Certificate // nil when another CA signs
 	rootSigner crypto.Signer     // nil when another CA signs
 	rootPath   string            // of a new root key
@@ -33,32 +33,37 @@ func (k *keys) close() {
 	}
 }
 
-func (o InitOptions) makeKeys(ctx context.Context, m *maker, cfg *Config) (*keys, error) {
+func (o InitOptions) makeKeys(ctx context.Context, m *maker, cfg *Config) (out *keys, err error) {
 	passphrase, err := o.passphrase(m, cfg)
 	if err != nil {
 		return nil, err
 	}
-	out := &keys{}
+	out = &keys{daemonKeys: daemonKeys{closer: io.NopCloser(nil)}} // close has the real ones
+	defer func() {
+		if err != nil {
+			out.close()
+		}
+	}()
 	if o.CSROut == "" {
 		if err := o.makeRoot(ctx, m, cfg, out, passphrase); err != nil {
-			return nil, err
+			return out, err
 		}
 	}
 	if o.IssuingKey == "" {
 		if err := m.expect(cfg.Dir.IssuingKey()); err != nil {
-			return nil, err
+			return out, err
 		}
 		out.issuing, err = keystore.Create(cfg.Dir.IssuingKey(), o.KeyAlgorithm, passphrase)
 	} else {
 		err = out.open(ctx, &out.issuing, cfg.IssuingKey, passphrase)
 	}
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	if err := m.expect(cfg.Dir.TokenKey()); err != nil {
-		return nil, err
+		return out, err
 	}
-	_, err = keystore.CreateSecret(cfg.Dir.TokenKey(), tokenKeySize, passphrase)
+	out.token, err = keystore.CreateSecret(cfg.Dir.TokenKey(), tokenKeySize, passphrase)
 	return out, err
 }
 

@@ -20,12 +20,7 @@ import (
 
 // bootstrap registers an operator with nobody's permission but that of whoever holds the
 // CA's keys, and writes the operator's context to path, which must not exist.
-func (env *environment) bootstrap(ctx context.Context, cfg *home.Config, name string, role policy.Role, path string) (err error) {
-	material, err := cfg.Open(ctx, env.now())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, material.Close()) }()
+func (env *environment) bootstrap(ctx context.Context, cfg *home.Config, material *home.Material, name string, role policy.Role, path string) (err error) {
 	store, err := sqlite.Open(ctx, cfg.Dir.Ledger(), sqlite.Options{})
 	if err != nil {
 		return err

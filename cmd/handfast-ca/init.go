@@ -141,12 +141,12 @@ func finishFiles(dir home.Dir) []string {
 }
 
 // finish makes the ledger and the first operator.
-func (env *environment) finish(operator string) func(context.Context, *home.Config) error {
-	return func(ctx context.Context, cfg *home.Config) error {
+func (env *environment) finish(operator string) home.Finish {
+	return func(ctx context.Context, cfg *home.Config, material *home.Material) error {
 		if err := sqlite.Create(ctx, cfg.Dir.Ledger()); err != nil {
 			return err
 		}
-		return env.bootstrap(ctx, cfg, operator, policy.RoleAdmin, cfg.Dir.Operator())
+		return env.bootstrap(ctx, cfg, material, operator, policy.RoleAdmin, cfg.Dir.Operator())
 	}
 }
 

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/handfast/handfast/ca/home"
 	"github.com/handfast/handfast/ca/policy"
 )
 
@@ -31,7 +34,7 @@ func newOperatorCommand(env *environment) *cobra.Command {
 			if err := refuseFile(out); err != nil {
 				return err
 			}
-			if err := env.bootstrap(cmd.Context(), cfg, name, policy.Role(role), out); err != nil {
+			if err := env.recoverOperator(cmd.Context(), cfg, name, policy.Role(role), out); err != nil {
 				return err
 			}
 			env.printf("Operator %s (%s) is registered; the credential is %s (mode 0600).\n\nNext:\n  export HANDFAST_CONTEXT=%s\n  handfast status\n", name, role, out, out)
@@ -43,4 +46,14 @@ func newOperatorCommand(env *environment) *cobra.Command {
 	cmd.Flags().StringVar(&role, "role", string(policy.RoleAdmin), "admin or reader")
 	cmd.Flags().StringVar(&out, "out", "", "`file` for the operator's context, new")
 	return cmd
+}
+
+// recoverOperator opens the CA's keys for as long as it takes.
+func (env *environment) recoverOperator(ctx context.Context, cfg *home.Config, name string, role policy.Role, path string) (err error) {
+	material, err := cfg.Open(ctx, env.now())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, material.Close()) }()
+	return env.bootstrap(ctx, cfg, material, name, role, path)
 }
