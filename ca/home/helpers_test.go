@@ -14,6 +14,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io/fs"
 	"math/big"
 	"os"
@@ -25,6 +26,7 @@ import (
 	"github.com/handfast/handfast/ca/home"
 	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/issuer"
+	"github.com/handfast/handfast/issuer/keystore/keystoretest"
 )
 
 func options(dir string) home.InitOptions {
@@ -50,14 +52,24 @@ func mustInit(t *testing.T, change func(*home.InitOptions)) *home.Result {
 	return result
 }
 
-// made is a CA that is made once, because its passphrase costs time by design; tests get copies.
+// made is a CA that is made once, because its passphrase costs time by design; tests get
+// copies, whose keys open quickly.
 var made = sync.OnceValues(func() (home.Dir, error) {
-	dir, err := os.MkdirTemp("", "handfast-home-test-")
+	parent, err := os.MkdirTemp("", "handfast-home-test-")
 	if err != nil {
 		return "", err
 	}
-	_, err = home.Init(context.Background(), options(filepath.Join(dir, "ca")))
-	return home.Dir(filepath.Join(dir, "ca")), err
+	dir := home.Dir(filepath.Join(parent, "ca"))
+	result, err := home.Init(context.Background(), options(string(dir)))
+	if err != nil {
+		return dir, err
+	}
+	passphrase, err := result.Config.ReadPassphrase()
+	if err != nil {
+		return dir, err
+	}
+	return dir, errors.Join(keystoretest.QuickenKey(dir.IssuingKey(), passphrase),
+		keystoretest.QuickenKey(dir.RootKey(), passphrase), keystoretest.QuickenSecret(dir.TokenKey(), passphrase))
 })
 
 func TestMain(m *testing.M) {

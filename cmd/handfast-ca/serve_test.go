@@ -19,6 +19,7 @@ import (
 	"github.com/handfast/handfast/ca/home"
 	"github.com/handfast/handfast/internal/harness"
 	"github.com/handfast/handfast/issuer/keystore"
+	"github.com/handfast/handfast/issuer/keystore/keystoretest"
 )
 
 func listen(ctx context.Context, address string) (net.Listener, error) {
@@ -55,14 +56,24 @@ type running struct {
 	stop func() error
 }
 
-// made is a CA that is made once, because its passphrase costs time by design.
+// made is a CA that is made once, because its passphrase costs time by design. Tests get
+// copies, whose keys open quickly.
 var made = sync.OnceValues(func() (*harness.CA, error) {
 	parent, err := os.MkdirTemp("", "handfast-ca-test-")
 	if err != nil {
 		return nil, err
 	}
 	ca := &harness.CA{Dir: filepath.Join(parent, "ca"), API: "127.0.0.1:9000", Public: "127.0.0.1:9001"}
-	return ca, run(context.Background(), []string{"init", "--dir", ca.Dir, "--trust-domain", "prod.example.org"}, nil, discard{}, discard{})
+	if err := run(context.Background(), []string{"init", "--dir", ca.Dir, "--trust-domain", "prod.example.org"}, nil, discard{}, discard{}); err != nil {
+		return ca, err
+	}
+	dir := home.Dir(ca.Dir)
+	passphrase, err := keystore.PassphraseSource{File: dir.Passphrase()}.Read()
+	if err != nil {
+		return ca, err
+	}
+	return ca, errors.Join(keystoretest.QuickenKey(dir.IssuingKey(), passphrase),
+		keystoretest.QuickenKey(dir.RootKey(), passphrase), keystoretest.QuickenSecret(dir.TokenKey(), passphrase))
 })
 
 // newCAIn puts a CA of its own, on free addresses, into dir.
