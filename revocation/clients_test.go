@@ -27,7 +27,10 @@ type estate struct {
 	issuer    *issuer.Issuer
 	urls      URLs
 	good, bad *issuer.Certificate
-	before    []byte // the full CRL from before bad was revoked
+	held      *issuer.Certificate // on hold
+	released  *issuer.Certificate // was on hold when holding was published
+	before    []byte              // the full CRL from before bad was revoked
+	holding   []byte              // the full CRL from before released was released
 }
 
 func must[T any](t testing.TB) func(T, error) T {
@@ -65,20 +68,28 @@ func newEstate(t *testing.T) *estate {
 
 	leafKey := must[cryptoSigner](t)(issuer.GenerateKey(issuer.ECDSAP256))
 	e.good = e.issue(t, td, issuer.ServiceDefault(), "spiffe://example.test/web", leafKey)
-	for e.bad == nil || ShardOf(e.bad.Serial, 2) != ShardOf(e.good.Serial, 2) { // both in one shard
-		e.bad = e.issue(t, td, issuer.ServiceDefault(), "spiffe://example.test/web", leafKey)
+	for _, other := range []**issuer.Certificate{&e.bad, &e.held, &e.released} {
+		for *other == nil || ShardOf((*other).Serial, 2) != ShardOf(e.good.Serial, 2) { // all in one shard
+			*other = e.issue(t, td, issuer.ServiceDefault(), "spiffe://example.test/web", leafKey)
+		}
 	}
 	before, _ := e.publisher.CRL(e.issuer.ID())
 	e.before = before.DER
 	log.issue(e.issuer.ID(), e.good.Serial)
 	log.revoke(t, e.issuer.ID(), e.bad.Serial, certs.KeyCompromise, time.Now(), e.bad.NotAfter)
-	if err := e.publisher.publish(context.Background(), e.publisher.byID[e.issuer.ID()], false); err != nil {
-		t.Fatal(err)
-	}
+	log.revoke(t, e.issuer.ID(), e.held.Serial, certs.CertificateHold, time.Now(), e.held.NotAfter)
+	log.revoke(t, e.issuer.ID(), e.released.Serial, certs.CertificateHold, time.Now(), e.released.NotAfter)
+	e.publish(t)
+	holding, _ := e.publisher.CRL(e.issuer.ID())
+	e.holding = holding.DER
+	log.revoke(t, e.issuer.ID(), e.released.Serial, certs.RemoveFromCRL, time.Now(), e.released.NotAfter)
+	e.publish(t)
 	e.write(t, "root", "CERTIFICATE", root.Raw)
 	e.write(t, "issuing", "CERTIFICATE", issuing.Raw)
 	e.write(t, "good", "CERTIFICATE", e.good.DER)
 	e.write(t, "bad", "CERTIFICATE", e.bad.DER)
+	e.write(t, "held", "CERTIFICATE", e.held.DER)
+	e.write(t, "released", "CERTIFICATE", e.released.DER)
 	chain := append(must[[]byte](t)(os.ReadFile(e.path("root.pem"))), must[[]byte](t)(os.ReadFile(e.path("issuing.pem")))...)
 	if err := os.WriteFile(e.path("chain.pem"), chain, 0o600); err != nil {
 		t.Fatal(err)
@@ -86,12 +97,19 @@ func newEstate(t *testing.T) *estate {
 	shard := e.urls.Shard(e.good.Serial)
 	other := shardPath(e.issuer.ID(), 2, 1-ShardOf(e.good.Serial, 2))
 	for name, der := range map[string][]byte{
-		"before": e.before, "full": e.served(t, e.urls.Full()), "delta": e.served(t, deltaOf(e.urls.Full())),
+		"before": e.before, "holding": e.holding, "full": e.served(t, e.urls.Full()), "delta": e.served(t, deltaOf(e.urls.Full())),
 		"shard": e.served(t, shard), "othershard": e.served(t, base+other),
 	} {
 		e.write(t, name, "X509 CRL", der)
 	}
 	return e
+}
+
+func (e *estate) publish(t *testing.T) {
+	t.Helper()
+	if err := e.publisher.publish(context.Background(), e.publisher.byID[e.issuer.ID()], false); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (e *estate) issue(t *testing.T, td certs.TrustDomain, config issuer.ProfileConfig, id string, key cryptoSigner) *issuer.Certificate {
@@ -146,29 +164,32 @@ func (e *estate) wants(t *testing.T, out, want, what string) {
 }
 
 func TestOpenSSLReadsCRLs(t *testing.T) {
+	const refused, scope, missing = "certificate revoked", "different CRL scope", "unable to get certificate CRL"
 	e := newEstate(t)
-	for _, name := range []string{"before", "full", "delta", "shard", "othershard"} {
+	for _, name := range []string{"before", "holding", "full", "delta", "shard", "othershard"} {
 		e.wants(t, e.run(t, "openssl", "openssl", "crl", "-in", name+".pem", "-noout", "-verify", "-CAfile", "issuing.pem"), "verify OK", name)
 	}
 	for _, test := range []struct {
-		crls []string
-		bad  string // what it says of the revoked certificate; good must be OK unless this is missing
-		good string
+		crls                      []string
+		bad, held, released, good string // what it says of each
 	}{
-		{[]string{"full"}, "certificate revoked", "good.pem: OK"},
-		{[]string{"shard"}, "certificate revoked", "good.pem: OK"},
-		{[]string{"before"}, "bad.pem: OK", "good.pem: OK"},
-		{[]string{"before", "delta"}, "certificate revoked", "good.pem: OK"},
-		{[]string{"othershard"}, "different CRL scope", "different CRL scope"},                // the partition is checked
-		{[]string{"delta"}, "unable to get certificate CRL", "unable to get certificate CRL"}, // and a delta alone is nothing
+		{[]string{"full"}, refused, refused, "released.pem: OK", "good.pem: OK"},
+		{[]string{"shard"}, refused, refused, "released.pem: OK", "good.pem: OK"},
+		{[]string{"before"}, "bad.pem: OK", "held.pem: OK", "released.pem: OK", "good.pem: OK"},
+		{[]string{"before", "delta"}, refused, refused, "released.pem: OK", "good.pem: OK"},
+		{[]string{"holding"}, refused, refused, refused, "good.pem: OK"},
+		{[]string{"holding", "delta"}, refused, refused, "released.pem: OK", "good.pem: OK"}, // removeFromCRL
+		{[]string{"othershard"}, scope, scope, scope, scope},                                 // the partition is checked
+		{[]string{"delta"}, missing, missing, missing, missing},                              // and a delta alone is nothing
 	} {
 		arguments := []string{"verify", "-x509_strict", "-CAfile", "root.pem", "-untrusted", "issuing.pem", "-crl_check", "-extended_crl", "-use_deltas"}
 		for _, name := range test.crls {
 			arguments = append(arguments, "-CRLfile", name+".pem")
 		}
 		what := strings.Join(test.crls, "+")
-		e.wants(t, e.run(t, "openssl", "openssl", append(arguments, "bad.pem")...), test.bad, "revoked, "+what)
-		e.wants(t, e.run(t, "openssl", "openssl", append(arguments, "good.pem")...), test.good, "good, "+what)
+		for leaf, want := range map[string]string{"bad": test.bad, "held": test.held, "released": test.released, "good": test.good} {
+			e.wants(t, e.run(t, "openssl", "openssl", append(arguments, leaf+".pem")...), want, leaf+", "+what)
+		}
 	}
 }
 
@@ -180,8 +201,11 @@ func TestOpenSSLAsksOCSP(t *testing.T) {
 				arguments := append([]string{"ocsp", "-CAfile", "chain.pem", "-issuer", "issuing.pem", hash, nonce, "-url", e.urls.OCSP()}, extra...)
 				return e.run(t, "openssl", "openssl", arguments...)
 			}
-			out := ask("-cert", "good.pem", hash, "-cert", "bad.pem", hash, "-serial", "0x1234")
-			for _, want := range []string{"Response verify OK", "good.pem: good", "bad.pem: revoked", "Reason: keyCompromise", "0x1234: unknown"} {
+			out := ask("-cert", "good.pem", hash, "-cert", "bad.pem", hash, "-serial", "0x1234", hash, "-cert", "held.pem", hash, "-cert", "released.pem")
+			for _, want := range []string{
+				"Response verify OK", "good.pem: good", "bad.pem: revoked", "Reason: keyCompromise", "0x1234: unknown",
+				"held.pem: revoked", "Reason: certificateHold", "released.pem: good",
+			} {
 				e.wants(t, out, want, hash+" "+nonce)
 			}
 			if strings.Contains(out, "WARNING") || strings.Contains(out, "rror") {
@@ -209,7 +233,8 @@ func TestGnuTLSAgrees(t *testing.T) {
 	for _, name := range []string{"before", "full", "delta", "shard"} {
 		e.wants(t, e.run(t, "gnutls-bin", "certtool", "--verify-crl", "--load-ca-certificate", "issuing.pem", "--infile", name+".pem"), "Verification output: Verified.", name)
 	}
-	for name, want := range map[string]string{"good": "Certificate Status: good", "bad": "Certificate Status: revoked"} {
+	const good, revoked = "Certificate Status: good", "Certificate Status: revoked"
+	for name, want := range map[string]string{"good": good, "bad": revoked, "held": revoked, "released": good} {
 		out := e.run(t, "gnutls-bin", "ocsptool", "--ask", "--nonce", "--load-cert", name+".pem", "--load-issuer", "issuing.pem", "--load-trust", "chain.pem")
 		e.wants(t, out, want, name)
 		e.wants(t, out, "Success", name)
@@ -233,6 +258,10 @@ func TestJavaAgrees(t *testing.T) {
 		{"crl", "good", " shard.der", "good"},
 		{"crl", "bad", " shard.der", "revoked:KEY_COMPROMISE"},
 		{"crl", "bad", " before.der", "good"},
+		{"crl", "held", " full.der", "revoked:CERTIFICATE_HOLD"},
+		{"crl", "released", " full.der", "good"},
+		{"ocsp", "held", "", "revoked:CERTIFICATE_HOLD"},
+		{"ocsp", "released", "", "good"},
 		{"ocsp", "good", "", "good"},
 		{"ocsp", "bad", "", "revoked:KEY_COMPROMISE"},
 	} {

@@ -6,6 +6,8 @@ import (
 	"math/big"
 	"sync/atomic"
 	"time"
+
+	"github.com/handfast/handfast/certs"
 )
 
 // CRL is a published list. Treat it as read-only.
@@ -28,6 +30,7 @@ type document struct {
 	nextUpdate time.Time
 	etag       string
 	entries    int
+	revoked    map[certs.Serial]Entry // of a static CRL; those that are published from the log stand in their history
 }
 
 // slot holds the newest document at a path. Readers take the pointer and never wait.

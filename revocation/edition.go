@@ -45,8 +45,10 @@ func (e edition) entriesOf(r *record, add func(list int, entry crl.Entry)) {
 }
 
 // publish makes new CRLs of the scopes that have records in v from position from on,
-// or of all. With all, nothing of the CRLs before is used.
+// or of all. With all, nothing of the CRLs before is used; without, no record from
+// there on may take the place of an earlier one.
 func (p *partition) publish(e edition, v view, from int, all bool) error {
+	overtaken := v.overtaken()
 	drafts := make([]*draft, len(p.scopes))
 	if all {
 		for n := range drafts {
@@ -54,6 +56,9 @@ func (p *partition) publish(e edition, v view, from int, all bool) error {
 		}
 	}
 	for position := from; position < v.count; position++ {
+		if overtaken.has(position) {
+			continue
+		}
 		r := v.at(position)
 		n := p.of(r)
 		if drafts[n] == nil {
@@ -73,6 +78,9 @@ func (p *partition) publish(e edition, v view, from int, all bool) error {
 		}
 	}
 	for position := from; position < v.count; position++ {
+		if overtaken.has(position) {
+			continue
+		}
 		r := v.at(position)
 		builders := &drafts[p.of(r)].builders
 		e.entriesOf(r, func(list int, entry crl.Entry) { builders[list].Add(entry) })

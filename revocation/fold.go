@@ -32,8 +32,8 @@ type follower struct {
 	failed   atomic.Bool  // the last read failed
 }
 
-// fold reads to the end of the log. It reports whether certificates are revoked that were
-// not before. The time is that of the call, because later revocations may be missed.
+// fold reads to the end of the log. It reports whether any certificate's state is another
+// than before. The time is that of the call, because later revocations may be missed.
 func (f *follower) fold(ctx context.Context, now time.Time) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -67,10 +67,10 @@ func (f *follower) check(entries []Entry) error {
 		switch {
 		case e.Sequence <= last:
 			return fmt.Errorf("entry %d comes after entry %d", e.Sequence, last)
-		case e.Kind != Revoked && e.Kind != Published:
+		case e.Kind < Revoked || e.Kind > Released:
 			return fmt.Errorf("entry %d has the unknown kind %d: a newer version wrote it; run that version", e.Sequence, e.Kind)
-		case e.Kind == Revoked && e.Serial.IsZero():
-			return fmt.Errorf("entry %d revokes no serial number", e.Sequence)
+		case e.Kind != Published && e.Serial.IsZero():
+			return fmt.Errorf("entry %d is about a certificate and names no serial number", e.Sequence)
 		}
 		last = e.Sequence
 	}

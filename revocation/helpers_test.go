@@ -101,11 +101,12 @@ func (l *memoryLog) issue(issuer string, serial certs.Serial) {
 	l.issued[issuer+serial.String()] = true
 }
 
+// revoke appends what reason stands for: a revocation, a hold or a release.
 func (l *memoryLog) revoke(t testing.TB, issuer string, serial certs.Serial, reason certs.Reason, at, notAfter time.Time) uint64 {
 	t.Helper()
 	l.issue(issuer, serial)
 	sequence, err := l.append(Entry{
-		Kind: Revoked, Issuer: issuer, Serial: serial, Reason: reason,
+		Kind: KindOf(reason), Issuer: issuer, Serial: serial, Reason: reason,
 		At: at.UTC().Truncate(time.Second), NotAfter: notAfter.UTC().Truncate(time.Second),
 	})
 	if err != nil {

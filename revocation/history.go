@@ -12,20 +12,24 @@ import (
 	"github.com/handfast/handfast/revocation/crl"
 )
 
-// record is a Revoked entry in 40 octets: a million of them and their index take 48 MB.
+// record is an entry about a certificate in 40 octets: a million of them and their index take 48 MB.
 type record struct {
 	sequence uint64
 	at       uint32 // Unix time
 	notAfter uint32
 	serial   [certs.MaxSerialOctets]byte // right-aligned; a Serial has no leading zeros, so this is unique
 	reason   uint8
+	kind     Kind // Revoked, Held or Released
 }
 
 func newRecord(e Entry) record {
 	r := record{
-		sequence: e.Sequence, at: clampTime(e.At), notAfter: clampTime(e.NotAfter), reason: uint8(e.Reason),
+		sequence: e.Sequence, at: clampTime(e.At), notAfter: clampTime(e.NotAfter), reason: uint8(e.Reason), kind: e.Kind,
 	}
-	if e.Reason < certs.Unspecified || e.Reason > certs.AACompromise || e.Reason == certs.RemoveFromCRL {
+	switch {
+	case e.Kind == Held:
+		r.reason = uint8(certs.CertificateHold)
+	case e.Reason < certs.Unspecified || e.Reason > certs.AACompromise || e.Reason == certs.RemoveFromCRL:
 		r.reason = uint8(certs.Unspecified) // no reason that a full CRL may give
 	}
 	r.serial = padSerial(e.Serial)
@@ -61,6 +65,25 @@ func (r *record) shard(shards int) int {
 	return low % shards
 }
 
+// refuses reports whether the certificate is not to be trusted.
+func (r *record) refuses() bool { return r.kind != Released }
+
+// follows reports whether r changes the state that the serial's last record left, nil
+// for none. A revocation is final; only what is on hold can be released.
+func (r *record) follows(last *record) bool {
+	switch {
+	case last == nil:
+		return r.kind != Released
+	case last.kind == Revoked:
+		return false
+	default:
+		return r.kind != last.kind
+	}
+}
+
+// link says that the record at position overtook an earlier one of the same serial.
+type link struct{ position, overtaken uint32 }
+
 // tick is a Published entry: the list lets go of expired certificates and deltas get
 // a new base at ticks only, so that what a CRL holds follows from its number alone,
 // on every replica and after every restart.
@@ -87,12 +110,13 @@ type history struct {
 	mu       sync.RWMutex
 	chunks   [][]record // in the order of the log; records never change once they are here
 	count    int
-	index    []uint32 // open addressing, power of two; position in chunks plus one
+	index    []uint32 // open addressing, power of two; position of the serial's last record in chunks, plus one
+	links    []link   // by position; only ever appended to
 	seed     maphash.Seed
 	ticks    []tick
 	window   uint32 // seconds that ticks are kept for
 	head     head
-	latestAt uint32 // the latest revocation time seen
+	latestAt uint32 // the latest time seen of an entry about a certificate
 }
 
 func newHistory(window time.Duration) *history {
@@ -101,8 +125,8 @@ func newHistory(window time.Duration) *history {
 	}
 }
 
-// apply folds entries, which must be this issuer's and in order. It returns how many
-// certificates are revoked that were not before.
+// apply folds entries, which must be this issuer's and in order. It returns how many of
+// them changed a certificate's state.
 func (h *history) apply(entries []Entry) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -115,10 +139,7 @@ func (h *history) apply(entries []Entry) int {
 			continue
 		}
 		h.latestAt = max(h.latestAt, at)
-		// The first entry of a serial stays: a revocation is final.
-		if r := newRecord(e); h.find(r.serial) == nil {
-			h.insert(r)
-		}
+		h.add(newRecord(e))
 	}
 	return h.count - before
 }
@@ -133,6 +154,18 @@ func (h *history) addTick(t tick) {
 	if cut := min(old, len(h.ticks)-2) - 3; cut > 0 {
 		h.ticks = slices.Clone(h.ticks[cut:])
 	}
+}
+
+// add keeps r if it changes its serial's state.
+func (h *history) add(r record) {
+	slot := h.slot(r.serial)
+	if !r.follows(h.at(slot)) {
+		return
+	}
+	if overtaken := h.index[slot]; overtaken != 0 {
+		h.links = append(h.links, link{position: uint32(h.count), overtaken: overtaken - 1})
+	}
+	h.insert(r)
 }
 
 func (h *history) insert(r record) {
@@ -160,37 +193,47 @@ func (h *history) reindex(size int) {
 	}
 }
 
+// put makes the record at position, which counts from one, its serial's last.
 func (h *history) put(serial [certs.MaxSerialOctets]byte, position uint32) {
+	h.index[h.slot(serial)] = position
+}
+
+// slot returns where in the index a serial stands, or where it would.
+func (h *history) slot(serial [certs.MaxSerialOctets]byte) uint64 {
 	mask := uint64(len(h.index) - 1)
 	slot := maphash.Bytes(h.seed, serial[:]) & mask
-	for h.index[slot] != 0 {
+	for r := h.at(slot); r != nil && r.serial != serial; r = h.at(slot) {
 		slot = (slot + 1) & mask
 	}
-	h.index[slot] = position
+	return slot
 }
 
-func (h *history) find(serial [certs.MaxSerialOctets]byte) *record {
-	mask := uint64(len(h.index) - 1)
-	for slot := maphash.Bytes(h.seed, serial[:]) & mask; h.index[slot] != 0; slot = (slot + 1) & mask {
-		position := int(h.index[slot] - 1)
-		if r := &h.chunks[position/chunkRecords][position%chunkRecords]; r.serial == serial {
-			return r
-		}
+// at returns the record that a slot of the index names, nil for an empty one.
+func (h *history) at(slot uint64) *record {
+	if h.index[slot] == 0 {
+		return nil
 	}
-	return nil
+	position := h.index[slot] - 1
+	return &h.chunks[position/chunkRecords][position%chunkRecords]
 }
 
-// lookup returns the record of a revoked serial.
-func (h *history) lookup(serial [certs.MaxSerialOctets]byte) (record, bool) {
+// last returns the last record of a serial, which may be a release.
+func (h *history) last(serial [certs.MaxSerialOctets]byte) (record, bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if r := h.find(serial); r != nil {
+	if r := h.at(h.slot(serial)); r != nil {
 		return *r, true
 	}
 	return record{}, false
 }
 
-// newest returns the newest entry, and the latest time of any revocation.
+// lookup returns the record of a serial that is revoked or on hold.
+func (h *history) lookup(serial [certs.MaxSerialOctets]byte) (record, bool) {
+	r, ok := h.last(serial)
+	return r, ok && r.refuses()
+}
+
+// newest returns the newest entry, and the latest time of any about a certificate.
 func (h *history) newest() (head, uint32) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -214,15 +257,15 @@ func (h *history) forget(before time.Time) {
 	fresh := history{index: make([]uint32, minIndex), seed: h.seed}
 	for position := range v.count {
 		if r := v.at(position); r.notAfter >= limit {
-			fresh.insert(*r)
+			fresh.add(*r)
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for position := v.count; position < h.count; position++ { // came meanwhile
-		fresh.insert(h.chunks[position/chunkRecords][position%chunkRecords])
+		fresh.add(h.chunks[position/chunkRecords][position%chunkRecords])
 	}
-	h.chunks, h.count, h.index = fresh.chunks, fresh.count, fresh.index
+	h.chunks, h.count, h.index, h.links = fresh.chunks, fresh.count, fresh.index, fresh.links
 }
 
 // view returns the history up to and including sequence. It does not change any more.
@@ -231,6 +274,7 @@ func (h *history) view(sequence uint64) view {
 	defer h.mu.RUnlock()
 	v := view{chunks: slices.Clone(h.chunks), count: h.count, window: h.window}
 	v.count = v.after(sequence)
+	v.links = h.links[:sort.Search(len(h.links), func(i int) bool { return int(h.links[i].position) >= v.count })]
 	ticks := sort.Search(len(h.ticks), func(i int) bool { return h.ticks[i].sequence > sequence })
 	v.ticks = slices.Clone(h.ticks[:ticks])
 	return v

@@ -29,9 +29,27 @@ const (
 	// Published changes nothing but uses up a number, so that two CRLs of different
 	// times never share a CRLNumber (RFC 5280, section 5.2.3).
 	Published Kind = 2
+	// Held puts a serial on the list until it is released or revoked for good.
+	Held Kind = 3
+	// Released takes a serial that was on hold off the list.
+	Released Kind = 4
 )
 
-// Entry is one event in the log. Entries are never changed; one is dropped only
+// KindOf returns what an entry with reason does: certificateHold holds and removeFromCRL
+// releases (RFC 5280, section 5.3.1); every other reason revokes for good.
+func KindOf(reason certs.Reason) Kind {
+	switch reason {
+	case certs.CertificateHold:
+		return Held
+	case certs.RemoveFromCRL:
+		return Released
+	default:
+		return Revoked
+	}
+}
+
+// Entry is one event in the log. What a serial's newest entry says is its state: Revoked
+// is final, Held and Released may follow each other and end in Revoked. Entries are never changed; one is dropped only
 // after the certificate has expired and a CRL past its expiry was published.
 type Entry struct {
 	Sequence uint64 // from 1, rising; also the CRLNumber of what is published with it

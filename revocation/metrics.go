@@ -28,7 +28,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		return prometheus.NewGauge(prometheus.GaugeOpts(options(name, help)))
 	}
 	m := &metrics{
-		revoked:      gauge("entries", "Revoked certificates held in memory."),
+		revoked:      gauge("entries", "Entries about certificates that were folded: revoked, held, released."),
 		sequence:     gauge("log_sequence", "Sequence number up to which the log was read."),
 		logErrors:    prometheus.NewCounter(counter("log_errors_total", "Failed reads of the log.")),
 		publications: prometheus.NewCounterVec(counter("publications_total", "Publications of an issuer's CRLs, by result."), []string{"result"}),

@@ -30,12 +30,12 @@ type authority struct {
 	publishedAt time.Time
 }
 
-// pending reports whether certificates were revoked behind the newest CRLs.
+// pending reports whether certificates were revoked, held or released behind the newest CRLs.
 func (a *authority) pending() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	newest, _ := a.history.newest()
-	return a.incomplete || (newest.kind == Revoked && newest.sequence > a.number)
+	return a.incomplete || (newest.kind != Published && newest.sequence > a.number)
 }
 
 // due reports whether the next publication is due without a revocation: after the
@@ -61,10 +61,10 @@ func (p *Publisher) publish(ctx context.Context, a *authority, renew bool) error
 	e := edition{
 		signer: a.signer, number: number, thisUpdate: at, nextUpdate: at.Add(p.config.Validity), rules: v.rules(),
 	}
-	all := a.incomplete || a.tick != v.tick().sequence
-	from := 0
-	if !all {
-		from = v.after(a.number)
+	from := v.after(a.number)
+	all := a.incomplete || a.tick != v.tick().sequence || v.overtakes(from)
+	if all {
+		from = 0
 	}
 	a.incomplete = true // until the end is reached
 	for _, partition := range append(a.partitions, a.everything) {
@@ -95,7 +95,7 @@ func (p *Publisher) take(ctx context.Context, a *authority, renew bool) (uint64,
 	}
 	newest, latest := a.history.newest()
 	at := time.Unix(int64(newest.at), 0).UTC()
-	if !renew && newest.kind == Revoked && newest.sequence > a.number && newest.at >= latest &&
+	if !renew && newest.kind != Published && newest.sequence > a.number && newest.at >= latest &&
 		!at.Before(a.thisUpdate) && !at.After(now) && now.Sub(at) < freshHead {
 		return newest.sequence, at, nil
 	}

@@ -1,10 +1,7 @@
 package revocation
 
 import (
-	"bytes"
 	"context"
-	"crypto/x509"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -99,10 +96,18 @@ func (p *Publisher) Sync(ctx context.Context) error {
 	return err
 }
 
-// Revoked returns the entry that revoked a certificate, as of the last Sync.
+// Revoked returns the entry that revoked a certificate or holds it, as of the last Sync
+// or, for the issuer of a CRL that AddStaticCRL took, as of that CRL.
 func (p *Publisher) Revoked(issuer string, serial certs.Serial) (Entry, bool) {
+	if serial.IsZero() {
+		return Entry{}, false
+	}
 	a := p.byID[issuer]
-	if a == nil || serial.IsZero() {
+	if a == nil {
+		if d := (*p.static.Load())[fullPath(issuer)]; d != nil {
+			entry, ok := d.revoked[serial]
+			return entry, ok
+		}
 		return Entry{}, false
 	}
 	r, ok := a.history.lookup(padSerial(serial))
@@ -110,7 +115,7 @@ func (p *Publisher) Revoked(issuer string, serial certs.Serial) (Entry, bool) {
 		return Entry{}, false
 	}
 	return Entry{
-		Sequence: r.sequence, Kind: Revoked, Issuer: issuer, Serial: serial, Reason: certs.Reason(r.reason),
+		Sequence: r.sequence, Kind: r.kind, Issuer: issuer, Serial: serial, Reason: certs.Reason(r.reason),
 		At: time.Unix(int64(r.at), 0).UTC(), NotAfter: time.Unix(int64(r.notAfter), 0).UTC(),
 	}, true
 }
@@ -154,57 +159,4 @@ func (p *Publisher) announce() {
 	defer p.mu.Unlock()
 	close(p.changed)
 	p.changed = make(chan struct{})
-}
-
-// maxStaticCRL is the size limit of a CRL that was made elsewhere.
-const maxStaticCRL = 16 << 20
-
-// AddStaticCRL serves a full CRL that was made elsewhere, such as the root's for its
-// intermediates, at the path of its issuer. The caller vouches for its signature. It
-// replaces one of the same issuer with a lower number; an older or partial one is an error.
-func (p *Publisher) AddStaticCRL(der []byte) error {
-	if len(der) > maxStaticCRL {
-		return fmt.Errorf("CRL has %d octets; at most %d are taken", len(der), maxStaticCRL)
-	}
-	list, err := x509.ParseRevocationList(der)
-	if err != nil {
-		return fmt.Errorf("parse CRL: %w", err)
-	}
-	issuer := hex.EncodeToString(list.AuthorityKeyId)
-	switch {
-	case issuer == "" || list.Number == nil || !list.Number.IsUint64() || list.NextUpdate.IsZero():
-		return fmt.Errorf("CRL of %v: it needs an authority key identifier, a CRL number below 2^64 and a nextUpdate", list.Issuer)
-	case p.byID[issuer] != nil:
-		return fmt.Errorf("CRL of %v: this issuer's CRLs are published from the log", list.Issuer)
-	}
-	for _, extension := range list.Extensions {
-		if extension.Critical {
-			return fmt.Errorf("CRL of %v: its critical extension %v makes it a delta or partial CRL; give a full one", list.Issuer, extension.Id)
-		}
-	}
-	der = bytes.Clone(der)
-	return p.putStatic(&document{
-		der: der, issuer: issuer, number: list.Number.Uint64(),
-		thisUpdate: list.ThisUpdate, nextUpdate: list.NextUpdate,
-		etag: etagOf(list.Number.Uint64(), der), entries: len(list.RevokedCertificateEntries),
-	})
-}
-
-func (p *Publisher) putStatic(d *document) error {
-	p.staticMu.Lock()
-	defer p.staticMu.Unlock()
-	path := fullPath(d.issuer)
-	static := maps.Clone(*p.static.Load())
-	if old := static[path]; old != nil {
-		if bytes.Equal(old.der, d.der) {
-			return nil
-		}
-		if d.number <= old.number {
-			return fmt.Errorf("CRL %d of issuer %s is not newer than CRL %d, which is served: give the next one a higher number", d.number, d.issuer, old.number)
-		}
-	}
-	static[path] = d
-	p.static.Store(&static)
-	p.announce()
-	return nil
 }

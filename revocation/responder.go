@@ -65,7 +65,8 @@ type reply struct {
 	nextUpdate time.Time
 	due        time.Time // when a newer one is made
 	etag       string
-	sequence   uint64 // the revocation that it tells, 0 for good
+	status     ocsp.Status
+	sequence   uint64 // the log's entry that it tells, 0 for none
 	delegate   *delegate
 }
 
@@ -136,11 +137,7 @@ func (r *responder) respond(ctx context.Context, der []byte) (*reply, tally, err
 }
 
 func tallyOf(kept *reply) (t tally) {
-	if kept.sequence == 0 {
-		t[ocsp.Good] = 1
-	} else {
-		t[ocsp.Revoked] = 1
-	}
+	t[kept.status] = 1
 	return t
 }
 
@@ -166,7 +163,7 @@ func (r *responder) subjectOf(id ocsp.CertID) *subject {
 }
 
 // kept returns a response that was signed before, if it still says what a new one would.
-// The revocation is looked up on every hit, so no order of events shows an outdated one.
+// The log's last entry is looked up on every hit, so no order of events shows an outdated one.
 func (r *responder) kept(s *subject, d *delegate, id ocsp.CertID, now time.Time) *reply {
 	kept := r.cache.get(id.Raw)
 	if kept == nil || kept.delegate != d || !now.Before(kept.due) || now.Before(kept.thisUpdate) {
@@ -175,8 +172,8 @@ func (r *responder) kept(s *subject, d *delegate, id ocsp.CertID, now time.Time)
 	}
 	var sequence uint64
 	if serial, ok := serialOf(id); ok {
-		if revoked, ok := s.history.lookup(padSerial(serial)); ok {
-			sequence = revoked.sequence
+		if last, ok := s.history.last(padSerial(serial)); ok {
+			sequence = last.sequence
 		}
 	}
 	if sequence != kept.sequence {
@@ -216,7 +213,7 @@ func (r *responder) sign(ctx context.Context, s *subject, d *delegate, request *
 		}
 		single.ThisUpdate, single.NextUpdate = fresh.thisUpdate, fresh.nextUpdate
 		data.Singles = append(data.Singles, single)
-		fresh.sequence = sequence
+		fresh.status, fresh.sequence = single.Status, sequence
 		statuses[single.Status]++
 	}
 	response, err := d.signed(data)
@@ -240,8 +237,8 @@ func (r *responder) status(ctx context.Context, s *subject, id ocsp.CertID) (ocs
 		return single, 0, nil
 	}
 	padded := padSerial(serial)
-	revoked, ok := s.history.lookup(padded)
-	if !ok {
+	last, known := s.history.last(padded)
+	if !known || !last.refuses() {
 		issued, err := r.config.Log.Issued(ctx, s.issuer, serial)
 		if err != nil {
 			return single, 0, fmt.Errorf("ask the ledger for serial %s: %w", serial, err)
@@ -249,13 +246,13 @@ func (r *responder) status(ctx context.Context, s *subject, id ocsp.CertID) (ocs
 		if !issued {
 			return single, 0, nil
 		}
-		revoked, ok = s.history.lookup(padded)
+		last, known = s.history.last(padded)
 	}
-	if !ok {
+	if !known || !last.refuses() {
 		single.Status = ocsp.Good
-		return single, 0, nil
+		return single, last.sequence, nil
 	}
-	single.Status, single.Reason = ocsp.Revoked, certs.Reason(revoked.reason)
-	single.RevokedAt = time.Unix(int64(revoked.at), 0)
-	return single, revoked.sequence, nil
+	single.Status, single.Reason = ocsp.Revoked, certs.Reason(last.reason)
+	single.RevokedAt = time.Unix(int64(last.at), 0)
+	return single, last.sequence, nil
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/handfast/handfast/certs"
 )
 
 func TestStaticCRL(t *testing.T) {
@@ -36,8 +38,21 @@ func TestStaticCRL(t *testing.T) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.want)
 		}
 	}
-	if err := b.AddStaticCRL(rootCRL(6)); err != nil {
+	lost := serialOfInt(t, 77)
+	if entry, revoked := b.Revoked(root, lost); revoked {
+		t.Errorf("Revoked says %+v before the CRL does", entry)
+	}
+	if err := b.AddStaticCRL(rootCRL(6, func(l *x509.RevocationList) {
+		l.RevokedCertificateEntries = []x509.RevocationListEntry{{SerialNumber: lost.Int(), RevocationTime: testStart, ReasonCode: 2}}
+	})); err != nil {
 		t.Fatal(err)
+	}
+	want := Entry{Sequence: 6, Kind: Revoked, Issuer: root, Serial: lost, Reason: certs.CACompromise, At: testStart}
+	if entry, revoked := b.Revoked(root, lost); !revoked || entry != want {
+		t.Errorf("Revoked says %+v, %v; want %+v", entry, revoked, want)
+	}
+	if _, revoked := b.Revoked(root, serialOfInt(t, 78)); revoked {
+		t.Error("a certificate that the CRL does not list is revoked")
 	}
 	if crl, ok := b.CRL(root); !ok || crl.Number.Int64() != 6 {
 		t.Errorf("CRL does not return the root's newest one: %v", ok)

@@ -7,6 +7,7 @@ import "sort"
 type view struct {
 	chunks [][]record
 	count  int
+	links  []link
 	ticks  []tick
 	window uint32
 }
@@ -19,6 +20,30 @@ func (v view) at(position int) *record {
 // after returns the position of the first record behind sequence.
 func (v view) after(sequence uint64) int {
 	return sort.Search(v.count, func(i int) bool { return v.at(i).sequence > sequence })
+}
+
+// overtakes reports whether a record from position from on takes the place of an earlier one.
+func (v view) overtakes(from int) bool {
+	return len(v.links) > 0 && int(v.links[len(v.links)-1].position) >= from
+}
+
+// bits is a set of positions; nil is the empty one.
+type bits []uint64
+
+func (b bits) has(position int) bool {
+	return b != nil && b[position/64]>>(position%64)&1 == 1
+}
+
+// overtaken are the records that are not their serial's last in this view.
+func (v view) overtaken() bits {
+	if len(v.links) == 0 {
+		return nil
+	}
+	set := make(bits, v.count/64+1)
+	for _, l := range v.links {
+		set[l.overtaken/64] |= 1 << (l.overtaken % 64)
+	}
+	return set
 }
 
 // tick is the newest one, zero when there is none yet.
@@ -71,8 +96,8 @@ func (v view) rules() rules {
 	}
 }
 
-// listed reports whether the full CRL lists r.
-func (u rules) listed(r *record) bool { return r.notAfter >= u.listedFrom }
+// listed reports whether the full CRL lists a certificate whose last record is r.
+func (u rules) listed(r *record) bool { return r.refuses() && r.notAfter >= u.listedFrom }
 
 // change is what a delta CRL says about a certificate.
 type change uint8
@@ -80,16 +105,20 @@ type change uint8
 const (
 	unchanged change = iota
 	added
-	removed // expired since the base (removeFromCRL; RFC 5280, section 5.2.4)
+	removed // expired or released since the base (removeFromCRL; RFC 5280, section 5.2.4)
 )
 
-// change compares the full CRL with the base.
+// change compares the full CRL with the base; r is the certificate's last record. A
+// release since the base removes also what was put on hold after it: the delta completes
+// every full CRL since its base, and one in between may list it (RFC 5280, section
+// 5.2.4: it MUST be listed).
 func (u rules) change(r *record) change {
-	before := r.notAfter >= u.baseListedFrom
-	switch now := u.listed(r); {
-	case now && (r.sequence > u.base || !before):
+	current := r.notAfter >= u.baseListedFrom // may stand in the base or in a full CRL since
+	since := r.sequence > u.base
+	switch {
+	case u.listed(r) && (since || !current):
 		return added
-	case !now && before:
+	case r.refuses() && !u.listed(r) && current, !r.refuses() && since && current:
 		return removed
 	}
 	return unchanged
