@@ -12,8 +12,9 @@ import (
 )
 
 const backupLong = `backup writes a consistent copy of the ledger, also while the daemon runs. Keep it together with
-config.yaml, certs, keys and root.crl, and the passphrase somewhere else. To restore, stop the
-daemon, put the files back (without ledger.db-wal and ledger.db-shm) and start it.`
+config.yaml, certs, keys and root.crl, and the passphrase somewhere else. To restore, put those
+files back and have "handfast-ca restore" make the ledger out of the copy; do not copy it into
+place by hand, because the numbers of CRLs would fall behind what was published.`
 
 func newBackupCommand(env *environment) *cobra.Command {
 	var to string

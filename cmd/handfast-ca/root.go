@@ -96,7 +96,7 @@ func newRootCommand(env *environment) *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newInitCommand(env), newServeCommand(env), newCheckCommand(env), newOperatorCommand(env),
-		newRootCRLCommand(env), newBackupCommand(env), newMigrateCommand(env), newVersionCommand(env))
+		newRootCRLCommand(env), newBackupCommand(env), newRestoreCommand(env), newMigrateCommand(env), newVersionCommand(env))
 	return root
 }
 

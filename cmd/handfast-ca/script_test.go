@@ -94,6 +94,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"root-crl", "--dir", t.TempDir()}, exitUsage},
 		{[]string{"root-crl", "--dir", t.TempDir(), "--root-key", "k", "--reason", "boredom"}, exitUsage},
 		{[]string{"backup", "--dir", t.TempDir()}, exitUsage},
+		{[]string{"restore", "--dir", t.TempDir()}, exitUsage},
+		{[]string{"restore", "--dir", t.TempDir(), "--from", "copy.db"}, exitFailure},
 		{[]string{"serve", "--dir", t.TempDir()}, exitFailure},
 		{[]string{"check", "--dir", t.TempDir()}, exitFailure},
 		{[]string{"migrate", "--dir", t.TempDir()}, exitFailure},
