@@ -51,10 +51,14 @@ func (a *Agent) take(why purpose, cred *credential) error {
 	a.unsaved = true
 	a.verdict = verdict{}
 	a.lastPlea = ""
+	session := a.session // shows the old certificate: what is made from here on shows the new one
+	a.session = nil
 	a.publish()
 	renewAt := a.renewAt
 	a.mu.Unlock()
-	a.endSession()
+	if session != nil {
+		session.Close()
+	}
 	attrs := []any{"how", string(why), "self", cred.id, "serial", cred.serial,
 		"not_before", cred.notBefore(), "not_after", cred.notAfter(), "renewal_at", renewAt}
 	if old != nil {
@@ -113,11 +117,14 @@ func (a *Agent) caSession(cred *credential) (CA, error) {
 	if err != nil {
 		return nil, err
 	}
+	if a.session != nil { // a round with the old certificate made it after the rotation
+		a.session.Close()
+	}
 	a.session, a.sessionOf = client, cred.serial
 	return client, nil
 }
 
-// endSession closes the connection that showed an older certificate.
+// endSession closes the connection when the agent stops.
 func (a *Agent) endSession() {
 	a.mu.Lock()
 	client := a.session

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/handfast/handfast/certs"
 )
@@ -29,12 +30,13 @@ var _ certs.Source = (*Agent)(nil)
 type Agent struct {
 	ca, fingerprint string
 	keyAlgorithm    string
-	token           TokenSource
+	token           *patientSource
 	now             func() time.Time
 	jitter          func() float64
 	logger          *slog.Logger
 	connect         Connector
 	metrics         *metrics
+	polls           *rate.Limiter // of questions about the CA's state
 
 	live atomic.Pointer[certs.Snapshot] // what Current hands out; nil before enrolment
 
@@ -69,8 +71,8 @@ func New(cfg Config) (*Agent, error) {
 	cfg.fill()
 	a := &Agent{
 		ca: cfg.CA, fingerprint: strings.ToLower(cfg.Fingerprint), keyAlgorithm: cfg.KeyAlgorithm,
-		token: cfg.Token, now: cfg.Now, jitter: cfg.Jitter, logger: cfg.Logger, connect: cfg.Connect,
-		store: memoryStore{}, changed: make(chan struct{}),
+		token: &patientSource{source: cfg.Token}, now: cfg.Now, jitter: cfg.Jitter, logger: cfg.Logger, connect: cfg.Connect,
+		store: memoryStore{}, changed: make(chan struct{}), polls: rate.NewLimiter(rate.Every(time.Second), pollsAtOnce),
 	}
 	if cfg.StateDir != "" {
 		opened, err := openStore(cfg.StateDir, cfg.Logger)

@@ -10,8 +10,12 @@ import (
 	"github.com/handfast/handfast/certs"
 )
 
-// maxIssuers bounds the CRLs that the CA may make an agent hold; certs bounds their sizes and the callers.
-const maxIssuers = 64
+// maxIssuers and maxCRLBytes bound the CRLs that the CA may make an agent hold. The bytes are what certs accepts
+// of all together, so that nothing is fetched that could not be used; certs bounds the callers.
+const (
+	maxIssuers  = 64
+	maxCRLBytes = 90 << 20
+)
 
 // enforcement is what the CA said last about who may call and what is revoked, as it
 // stands in its state file.

@@ -24,7 +24,7 @@ var (
 
 // enrol exchanges a token for a certificate. The request is durable before it leaves.
 func (a *Agent) enrol(ctx context.Context) error {
-	token, err := a.freshToken()
+	token, err := a.freshToken(ctx)
 	if err != nil {
 		return err
 	}
@@ -135,16 +135,17 @@ func signRekey(key crypto.PrivateKey, message []byte) ([]byte, error) {
 }
 
 // pending returns the request that is under way for the same thing, or makes one
-// and makes it durable.
+// and makes it durable. Without that no token is spent: a lost answer would cost it. A renewal
+// goes on: a lost answer costs a certificate that nobody has, a full disk would cost the service.
 func (a *Agent) pending(why purpose, subject string) (*pending, error) {
 	a.saving.Lock()
 	defer a.saving.Unlock()
-	known, err := a.store.loadPending()
-	if err != nil {
-		return nil, err
-	}
+	known := a.request // what memory has is never older than what is stored
 	if known == nil {
-		known = a.request // what memory has, when nothing is stored
+		var err error
+		if known, err = a.store.loadPending(); err != nil {
+			return nil, err
+		}
 	}
 	if known != nil && known.Purpose == string(why) && known.For == subject {
 		return known, nil
@@ -155,7 +156,11 @@ func (a *Agent) pending(why purpose, subject string) (*pending, error) {
 	}
 	made := &pending{Purpose: string(why), Key: key, CSR: csr, Idempotency: newIdempotencyKey(), For: subject}
 	if err := a.store.savePending(made); err != nil {
-		return nil, fmt.Errorf("nothing was asked of the CA, because the request cannot be stored: %w", err)
+		a.metrics.saveFailures.Inc()
+		if why != purposeRenew {
+			return nil, fmt.Errorf("nothing was asked of the CA, because the request cannot be stored: %w", err)
+		}
+		a.logger.Error("the request for renewal could not be saved and is made nevertheless", "cause", err)
 	}
 	a.request = made
 	return made, nil

@@ -37,7 +37,7 @@ func (a *Agent) rotate(ctx context.Context) {
 		err := a.act(ctx, next)
 		switch {
 		case err == nil:
-			retry.reset()
+			a.settle(ctx, &retry)
 		case ctx.Err() != nil:
 		case errors.Is(err, ErrNoToken):
 			a.plead(err)
@@ -48,6 +48,22 @@ func (a *Agent) rotate(ctx context.Context) {
 			a.sleepForToken(ctx, next, wait)
 		}
 	}
+}
+
+// errDueAtOnce is a success that would repeat without end.
+var errDueAtOnce = errors.New("the certificate that was just issued is due for renewal already: this host's clock is ahead of the CA's, or the certificate's life is over before it begins")
+
+// settle ends the backoff after a success, unless what was issued is due again at once: then
+// each success would lead to the next request, as fast as the CA answers.
+func (a *Agent) settle(ctx context.Context, retry *backoff) {
+	next, _ := a.plan(a.now())
+	if next == purposeWait {
+		retry.reset()
+		return
+	}
+	wait := retry.next(nil, 0)
+	a.fail(string(next), errDueAtOnce, wait)
+	sleep(ctx, wait)
 }
 
 // waitForRenewal sleeps until at. What could not be saved is tried again meanwhile.
@@ -73,7 +89,7 @@ func (a *Agent) sleepForToken(ctx context.Context, next purpose, wait time.Durat
 		if left <= 0 || !sleep(ctx, min(left, tokenPoll)) {
 			return
 		}
-		if next != purposeRenew && a.tokenChanged() {
+		if next != purposeRenew && a.tokenChanged(ctx) {
 			return
 		}
 	}
@@ -116,7 +132,7 @@ func (a *Agent) plan(now time.Time) (purpose, time.Time) {
 func (a *Agent) act(ctx context.Context, next purpose) error {
 	cred := a.credential()
 	if cred != nil && next != purposeEnrol && a.refused(cred) {
-		if _, err := a.freshToken(); err == nil {
+		if _, err := a.freshToken(ctx); err == nil {
 			next = purposeEnrol
 		}
 	}
@@ -163,8 +179,8 @@ func (a *Agent) remaining() time.Duration {
 }
 
 // freshToken returns a token that has not been used or refused yet.
-func (a *Agent) freshToken() (string, error) {
-	token, err := a.token.Token()
+func (a *Agent) freshToken(ctx context.Context) (string, error) {
+	token, err := a.token.ask(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -181,8 +197,8 @@ func (a *Agent) freshToken() (string, error) {
 }
 
 // tokenChanged reports whether there is another token than the one that failed last.
-func (a *Agent) tokenChanged() bool {
-	token, err := a.freshToken()
+func (a *Agent) tokenChanged(ctx context.Context) bool {
+	token, err := a.freshToken(ctx)
 	if err != nil {
 		return false
 	}

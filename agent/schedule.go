@@ -16,6 +16,7 @@ const (
 	longestDelay  = 5 * time.Minute
 	longestAdvice = 15 * time.Minute // of Retry-After: a CA's slip must not silence an agent for hours
 	tokenPoll     = 5 * time.Second  // how often a missing token is looked for
+	pollsAtOnce   = 5                // questions about the CA's state without a pause; then one a second
 	clockCheck    = 30 * time.Second // how often a long sleep looks at the wall clock
 )
 
@@ -73,6 +74,17 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return false
 	case <-timer.C:
 		return true
+	}
+}
+
+// waitChange waits until changed is closed, d is over or ctx ends.
+func waitChange(ctx context.Context, changed <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-changed:
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -148,7 +148,18 @@ func (a *Agent) fail(during string, err error, wait time.Duration) {
 	if advice := adviceFor(err); advice != "" {
 		fields = append(fields, "advice", advice)
 	}
-	a.logger.Error("the CA could not be used; the last good certificate stays in use until it expires", fields...)
+	a.logger.Error(failureText(err), fields...)
+}
+
+func failureText(err error) string {
+	switch {
+	case errors.Is(err, errNotSaved):
+		return "what the CA said is in force but not saved: a restart while the CA is away would not know it"
+	case errors.Is(err, errDueAtOnce):
+		return "the CA was asked and the certificate is of no lasting use; correct the clock"
+	default:
+		return "the CA could not be used; the last good certificate stays in use until it expires"
+	}
 }
 
 // plead logs, once for each situation, that nothing but a new token helps.

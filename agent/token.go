@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/handfast/handfast/ca/api"
 )
@@ -19,7 +21,8 @@ var ErrNoToken = errors.New("there is no enrolment token")
 
 // TokenSource yields the enrolment token. It is asked again whenever a token is
 // needed, so that a new one is picked up without a restart. It fails with
-// ErrNoToken when there is none. The agent calls it from one goroutine.
+// ErrNoToken when there is none. The agent makes one call at a time; one that blocks holds up
+// nothing but the enrolment.
 type TokenSource interface {
 	Token() (string, error)
 }
@@ -59,6 +62,46 @@ func readToken(r io.Reader) (string, error) {
 		return "", fmt.Errorf("enrolment token: %w", err)
 	}
 	return trimToken(string(data))
+}
+
+// errTokenSlow says that a source has not answered yet: a pipe that nobody has written to.
+var errTokenSlow = fmt.Errorf("%w yet: its source does not answer, or standard input has not ended", ErrNoToken)
+
+// patience is how long a source may take before it counts as having no token now.
+const patience = 5 * time.Second
+
+// patientSource asks a source that may block, such as standard input, without being held up by it:
+// neither a renewal nor the end of the process may wait for a person. It is used by one goroutine.
+type patientSource struct {
+	source TokenSource
+	asked  chan tokenAnswer // nil when nothing is asked
+}
+
+type tokenAnswer struct {
+	token string
+	err   error
+}
+
+// ask returns what the source says. What comes later than patience is the next call's answer.
+func (p *patientSource) ask(ctx context.Context) (string, error) {
+	if p.asked == nil {
+		p.asked = make(chan tokenAnswer, 1)
+		go func(out chan<- tokenAnswer) {
+			token, err := p.source.Token()
+			out <- tokenAnswer{token, err}
+		}(p.asked)
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case answer := <-p.asked:
+		p.asked = nil
+		return answer.token, answer.err
+	case <-timer.C:
+		return "", errTokenSlow
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 }
 
 func trimToken(token string) (string, error) {

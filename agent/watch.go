@@ -19,10 +19,7 @@ func (a *Agent) watch(ctx context.Context) {
 		changed := a.Changed()
 		cred := a.credential()
 		if cred == nil || !a.now().Before(cred.notAfter()) {
-			select {
-			case <-changed:
-			case <-ctx.Done():
-			}
+			waitChange(ctx, changed, clockCheck) // the clock may be corrected
 			continue
 		}
 		round, end := context.WithDeadline(ctx, time.Now().Add(cred.notAfter().Sub(a.now())))
@@ -51,6 +48,9 @@ func (a *Agent) endOnRotation(round context.Context, cred *credential, end conte
 // errIncomplete says that CRLs are missing from what was applied; the rest is in force.
 var errIncomplete = errors.New("CRLs are missing")
 
+// errNotSaved says that what was applied is in force but not durable.
+var errNotSaved = errors.New("it could not be saved")
+
 // position is how far following the CA has come.
 type position struct {
 	etag    string          // of the state that was applied
@@ -63,6 +63,11 @@ func (a *Agent) follow(round context.Context, cred *credential) {
 	var at position
 	wait := api.MaxWait
 	for round.Err() == nil {
+		// A CA that answers at once, again and again, must not keep this host busy.
+		if a.polls.Wait(round) != nil {
+			<-round.Done() // it ends before the next turn
+			return
+		}
 		err := a.poll(round, cred, &at, wait)
 		if err == nil {
 			wait = api.MaxWait
@@ -92,7 +97,6 @@ func (a *Agent) poll(ctx context.Context, cred *credential, at *position, wait t
 	if at.etag == "" {
 		wait = 0
 	}
-	started := a.now()
 	state, etag, err := client.AgentState(ctx, at.etag, wait)
 	if err != nil {
 		return err
@@ -101,11 +105,9 @@ func (a *Agent) poll(ctx context.Context, cred *credential, at *position, wait t
 	case state != nil:
 		a.recordClock(state.ServerTime)
 	case at.partial != nil:
-		a.pace(ctx, started)
 		state, etag = at.partial, at.etag
 	default:
 		a.confirm()
-		a.pace(ctx, started)
 		return nil
 	}
 	err = a.apply(ctx, client, cred, state)
@@ -113,17 +115,10 @@ func (a *Agent) poll(ctx context.Context, cred *credential, at *position, wait t
 	if errors.Is(err, errIncomplete) {
 		at.partial = state
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errNotSaved) {
 		return fmt.Errorf("the CA's state cannot be applied: %w", err)
 	}
-	return nil
-}
-
-// pace keeps a CA that does not wait from being asked in a tight loop.
-func (a *Agent) pace(ctx context.Context, started time.Time) {
-	if a.now().Sub(started) < time.Second {
-		sleep(ctx, time.Second)
-	}
+	return err
 }
 
 // apply makes state the rule. A CRL that cannot be had leaves the one that is held: it
@@ -197,6 +192,7 @@ func (a *Agent) enforce(cred *credential, parsed *rules, roots [][]byte) error {
 	}
 	if err != nil {
 		a.metrics.saveFailures.Inc()
+		err = fmt.Errorf("%w: %w", errNotSaved, err)
 	}
 	return errors.Join(rootsErr, err)
 }
@@ -244,6 +240,7 @@ func (a *Agent) fetchCRLs(ctx context.Context, client CA, refs []api.CRLRef) ([]
 	}
 	crls := make([]storedCRL, 0, len(refs))
 	var failed error
+	room := maxCRLBytes
 	for _, ref := range refs {
 		wanted, err := parseNumber(ref)
 		if err != nil {
@@ -257,6 +254,9 @@ func (a *Agent) fetchCRLs(ctx context.Context, client CA, refs []api.CRLRef) ([]
 				crl = fetched
 			}
 			failed = errors.Join(failed, err)
+		}
+		if room -= len(crl.DER); room < 0 {
+			return crls, errors.Join(failed, fmt.Errorf("the CA's CRLs have over %d bytes together; the issuer %s and those after it are left out, and their peers refused", maxCRLBytes, ref.Issuer))
 		}
 		if crl.DER != nil {
 			crls = append(crls, crl)

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"math/big"
 	"net/url"
@@ -128,10 +129,16 @@ func (p *PKI) Certificate(id certs.ID, life time.Duration) *tls.Certificate {
 }
 
 // CRL signs the issuing certificate's next full CRL. It is good for a day.
-func (p *PKI) CRL(revoked ...*x509.Certificate) []byte {
+func (p *PKI) CRL(revoked ...*x509.Certificate) []byte { return p.PaddedCRL(0, revoked...) }
+
+// PaddedCRL is CRL with so many bytes that say nothing.
+func (p *PKI) PaddedCRL(padding int, revoked ...*x509.Certificate) []byte {
 	p.t.Helper()
 	now := p.Now()
 	template := &x509.RevocationList{Number: big.NewInt(p.crlNumber.Add(1)), ThisUpdate: now, NextUpdate: now.Add(24 * time.Hour)}
+	if padding > 0 {
+		template.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 1}, Value: make([]byte, padding)}}
+	}
 	for _, cert := range revoked {
 		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries,
 			x509.RevocationListEntry{SerialNumber: cert.SerialNumber, RevocationTime: now})
