@@ -31,7 +31,10 @@ type fakeCA struct {
 	services  []api.Service
 	operators []api.Operator
 	rows      []api.Certificate
-	renewAs   string // answer renewals with this identity's certificate instead of the asking one's
+	renewAs   string         // answer renewals with this identity's certificate instead of the asking one's
+	lose      int            // how many answers with a certificate get lost on their way
+	asked     []string       // the idempotency keys of all requests for certificates
+	replays   map[string]any // what they led to
 }
 
 func newFakeCA(t testing.TB) *fakeCA {
@@ -121,17 +124,17 @@ func (f *fakeCA) routes() http.Handler {
 	handle("DELETE "+api.PathServices+"/{name...}", operators, f.deleteService)
 	handle("POST "+api.PathApply, operators, f.apply)
 	handle("POST "+api.PathTokens, operators, f.token)
-	handle("POST "+api.PathCertificates, operators, f.issue)
+	handle("POST "+api.PathCertificates, operators, f.once(f.issue))
 	handle("GET "+api.PathCertificates, operators, f.listCertificates)
 	handle("GET "+api.PathCertificates+"/{serial}", operators, f.getCertificate)
 	handle("POST "+api.PathRevocations, operators, f.revoke)
 	handle("GET "+api.PathOperators, operators, func(*http.Request) (any, error) { return api.OperatorList{Operators: f.operators}, nil })
 	handle("POST "+api.PathOperators, operators, f.addOperator)
 	handle("DELETE "+api.PathOperators+"/{name}", operators, f.deleteOperator)
-	handle("POST "+api.PathOperatorRenew, operators, f.renew)
+	handle("POST "+api.PathOperatorRenew, operators, f.once(f.renew))
 	handle("GET "+api.PathStatus, operators, f.status)
-	handle("POST "+api.PathRenew, services, f.renew)
-	handle("POST "+api.PathRekey, "anyone", f.rekey)
+	handle("POST "+api.PathRenew, services, f.once(f.renew))
+	handle("POST "+api.PathRekey, "anyone", f.once(f.rekey))
 	return mux
 }
 

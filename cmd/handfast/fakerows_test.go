@@ -28,6 +28,30 @@ func (f *fakeCA) issue(r *http.Request) (any, error) {
 	return f.issued(leaf{path: body.Service, notBefore: -time.Minute, notAfter: ttl, shard: "4/1"}, f.key(body.CSR)), nil
 }
 
+// once answers a repeated idempotency key with what it led to before, and loses answers.
+func (f *fakeCA) once(issue func(*http.Request) (any, error)) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
+		key := r.Header.Get(api.HeaderIdempotencyKey)
+		f.asked = append(f.asked, key)
+		answer, known := f.replays[key]
+		if !known || key == "" {
+			var err error
+			if answer, err = issue(r); err != nil {
+				return nil, err
+			}
+			if f.replays == nil {
+				f.replays = map[string]any{}
+			}
+			f.replays[key] = answer
+		}
+		if f.lose > 0 {
+			f.lose--
+			panic(http.ErrAbortHandler)
+		}
+		return answer, nil
+	}
+}
+
 func (f *fakeCA) key(csr []byte) crypto.PublicKey {
 	request, err := x509.ParseCertificateRequest(csr)
 	fatal(f.t, err)

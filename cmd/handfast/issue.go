@@ -89,7 +89,9 @@ func (a *app) issue(ctx context.Context, s *connect.Session, name string, o issu
 	if err != nil {
 		return nil, err
 	}
-	issued, err := s.API.Issue(ctx, &api.IssueRequest{Service: name, CSR: request, TTL: api.Duration(o.ttl)}, "")
+	issued, err := connect.Issued(ctx, a.warn, func(idem string) (*api.Issued, error) {
+		return s.API.Issue(ctx, &api.IssueRequest{Service: name, CSR: request, TTL: api.Duration(o.ttl)}, idem)
+	})
 	if err != nil {
 		return nil, connect.Explain("issue a certificate for "+name, err)
 	}

@@ -180,7 +180,9 @@ operator again.`,
 		if err != nil {
 			return err
 		}
-		issued, err := s.API.RenewOperator(ctx, &api.RenewRequest{CSR: request}, "")
+		issued, err := connect.Issued(ctx, a.warn, func(idem string) (*api.Issued, error) {
+			return s.API.RenewOperator(ctx, &api.RenewRequest{CSR: request}, idem)
+		})
 		if err != nil {
 			return connect.Explain("renew the operator certificate", err)
 		}

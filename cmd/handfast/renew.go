@@ -173,12 +173,16 @@ func (a *app) askRenewal(ctx context.Context, address string, old *credential, k
 	}
 	defer client.Close()
 	if !expired {
-		return client.Renew(ctx, &api.RenewRequest{CSR: request}, "")
+		return connect.Issued(ctx, a.warn, func(idem string) (*api.Issued, error) {
+			return client.Renew(ctx, &api.RenewRequest{CSR: request}, idem)
+		})
 	}
 	a.warn("the certificate expired " + strings.TrimSpace(output.Ago(old.chain.Leaf.NotAfter, a.now())) + "; asking with a signature by its key")
 	rekey, err := possession.Sign(rand.Reader, old.id.TrustDomain(), old.key, old.chain.Certificate, request, a.now())
 	if err != nil {
 		return nil, err
 	}
-	return client.Rekey(ctx, rekey, "")
+	return connect.Issued(ctx, a.warn, func(idem string) (*api.Issued, error) {
+		return client.Rekey(ctx, rekey, idem)
+	})
 }
