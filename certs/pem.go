@@ -102,7 +102,8 @@ func parsePEM(data []byte, kind string, maxSize, maxBlocks int) ([][]byte, error
 		return nil, fmt.Errorf("the file has %d bytes; at most %d are allowed", len(data), maxSize)
 	}
 	// Counting is linear and costs next to nothing, decoding is neither for hostile input.
-	if begins := bytes.Count(data, []byte("-----BEGIN ")); begins > maxBlocks {
+	begins := bytes.Count(data, []byte("-----BEGIN "))
+	if begins > maxBlocks {
 		return nil, fmt.Errorf("the file has %d PEM blocks; at most %d are allowed", begins, maxBlocks)
 	}
 	var ders [][]byte
@@ -117,8 +118,9 @@ func parsePEM(data []byte, kind string, maxSize, maxBlocks int) ([][]byte, error
 		ders = append(ders, block.Bytes)
 		data = rest
 	}
-	if bytes.Contains(data, []byte("-----BEGIN ")) {
-		return nil, fmt.Errorf("the last PEM block is cut off or malformed")
+	// pem.Decode passes over what it cannot read: a CRL or a root that is not seen is not missed.
+	if len(ders) != begins {
+		return nil, fmt.Errorf("%d of %d PEM blocks are cut off or malformed", begins-len(ders), begins)
 	}
 	return ders, nil
 }

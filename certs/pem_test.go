@@ -1,9 +1,30 @@
 package certs
 
 import (
+	"bytes"
 	"testing"
 	"time"
 )
+
+// A block that cannot be read is an error wherever it stands: a CRL that is passed over hides revocations.
+func TestDamagedPEMBlocksAreNotPassedOver(t *testing.T) {
+	w := newWorld(t, time.Now())
+	good := pemOf("CERTIFICATE", w.issuer.cert.Raw)
+	damaged := bytes.Replace(pemOf("CERTIFICATE", w.root.cert.Raw), []byte("\n"), []byte("\n!"), 2)
+	cut := good[:len(good)/2]
+	for name, data := range map[string][]byte{
+		"damaged first": bytes.Join([][]byte{damaged, good}, nil), "damaged in the middle": bytes.Join([][]byte{good, damaged, good}, nil),
+		"damaged last": bytes.Join([][]byte{good, damaged}, nil), "cut off in the middle": bytes.Join([][]byte{good, cut, good}, nil),
+		"cut off last": bytes.Join([][]byte{good, cut}, nil),
+	} {
+		if parsed, err := ParseCertificates(data); err == nil {
+			t.Errorf("%s: %d certificates were read", name, len(parsed))
+		}
+	}
+	if parsed, err := ParseCertificates(bytes.Join([][]byte{good, []byte("text\n"), good}, nil)); err != nil || len(parsed) != 2 {
+		t.Errorf("sound file: %d, %v", len(parsed), err)
+	}
+}
 
 // FuzzParseCertificates: what is read is bounded, and written back it is read as the same.
 func FuzzParseCertificates(f *testing.F) {

@@ -115,17 +115,21 @@ func (r *Revocation) NextUpdate() time.Time {
 	return next
 }
 
-// check holds every certificate of a verified path but the root against its issuer's CRL.
+// check holds every certificate of a verified path but the root against its issuer's CRL. That
+// one of them is revoked goes before everything else: a connection may outlast a list that has
+// gone stale, but not a revocation.
 func (r *Revocation) check(path []*x509.Certificate, now time.Time) *Refusal {
 	if r == nil {
 		return refuse(CauseRevocationUnknown, path[0], now, errors.New("there is no revocation data at all, so no peer is trusted"))
 	}
+	var first *Refusal
 	for i, cert := range path[:len(path)-1] {
-		if refusal := r.checkOne(cert, path[i+1], now); refusal != nil {
-			return refusal
+		refusal := r.checkOne(cert, path[i+1], now)
+		if refusal != nil && (first == nil || refusal.Cause == CauseRevoked) {
+			first = refusal
 		}
 	}
-	return nil
+	return first
 }
 
 func (r *Revocation) checkOne(cert, issuer *x509.Certificate, now time.Time) *Refusal {

@@ -147,3 +147,21 @@ func BenchmarkParseCRL(b *testing.B) {
 		}
 	}
 }
+
+// A revoked issuer counts also when the leaf's own list is stale, unknown or both: Peer.Check's callers
+// keep connections through staleness.
+func TestRevokedIssuerGoesBeforeAStaleList(t *testing.T) {
+	w := newWorld(t, crlNow)
+	chain := chainOf(t, w.issuer.leaf("spiffe://example.test/web"), w.issuer)
+	stale := w.issuer.crl(2, nil, func(l *x509.RevocationList) {
+		l.ThisUpdate, l.NextUpdate = crlNow.Add(-2*time.Hour), crlNow.Add(-time.Hour)
+	})
+	revoked := w.root.crl(2, []*x509.Certificate{w.issuer.cert})
+	for name, crls := range map[string][][]byte{"stale": {stale, revoked}, "unknown": {revoked}} {
+		snap := &Snapshot{Bundle: mustBundle(t, mustDomain(t, "example.test"), w.root), Revocation: mustRevocation(t, crls...)}
+		_, err := Verify(chain, snap, x509.ExtKeyUsageClientAuth, crlNow)
+		if cause := causeOf(t, err); cause != CauseRevoked {
+			t.Errorf("%s list of the leaf's issuer, which is revoked: %s", name, cause)
+		}
+	}
+}
