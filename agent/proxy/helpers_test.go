@@ -198,6 +198,12 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 	return b.text.Write(p)
 }
 
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
 // waitFor returns the log once it holds what is wanted, or after a while.
 func (b *logBuffer) waitFor(wanted string) string {
 	deadline := time.Now().Add(5 * time.Second)

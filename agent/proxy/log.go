@@ -13,12 +13,29 @@ import (
 	"github.com/handfast/handfast/certs"
 )
 
-// Refusals may come as fast as an attacker likes; the log takes this many.
+// Refusals may come as fast as an attacker likes. The log takes the first few of each kind and then
+// one in a while, so that one caller that tries again and again neither fills the disk nor
+// hides the others; and so many of all kinds, because a caller can make up identities. The metrics count all.
 const (
-	logsPerSecond = 10
-	logsAtOnce    = 50
-	keptEvents    = 16
+	sameAtOnce = 5
+	sameEvery  = 10 * time.Second
+	allAtOnce  = 50
+	allEvery   = 500 * time.Millisecond
+	keptKinds  = 256
+	keptEvents = 16
 )
+
+// kind is what makes two events the same to the reader of a log.
+type kind struct {
+	what, listener, cause string
+	peer                  certs.ID
+}
+
+// kindLog is how much of one kind was logged.
+type kindLog struct {
+	limiter    *rate.Limiter
+	suppressed int
+}
 
 // Event is a refusal, a cut or a failure, as Status shows it.
 type Event struct {
@@ -33,21 +50,22 @@ type Event struct {
 
 // journal logs what was refused or failed, with both identities and both clocks, and keeps the last ones.
 type journal struct {
-	logger  *slog.Logger
-	source  certs.Source
-	now     func() time.Time
-	caTime  func() (time.Time, bool)
-	limiter *rate.Limiter
+	logger *slog.Logger
+	source certs.Source
+	now    func() time.Time
+	caTime func() (time.Time, bool)
+	all    *rate.Limiter
 
-	mu         sync.Mutex
-	suppressed int
-	events     []Event
+	mu     sync.Mutex
+	kinds  map[kind]*kindLog
+	rest   int // suppressed of kinds that are forgotten
+	events []Event
 }
 
 func newJournal(cfg *Config) *journal {
 	return &journal{
 		logger: cfg.Logger, source: cfg.Source, now: cfg.Now, caTime: cfg.CATime,
-		limiter: rate.NewLimiter(logsPerSecond, logsAtOnce),
+		all: rate.NewLimiter(rate.Every(allEvery), allAtOnce), kinds: make(map[kind]*kindLog),
 	}
 }
 
@@ -105,12 +123,31 @@ func (j *journal) keep(event Event) (suppressed int, logged bool) {
 	if len(j.events) > keptEvents {
 		j.events = j.events[1:]
 	}
-	if !j.limiter.Allow() {
-		j.suppressed++
+	same := j.kind(kind{event.What, event.Listener, event.Cause, event.Peer})
+	if !same.limiter.Allow() || !j.all.Allow() {
+		same.suppressed++
 		return 0, false
 	}
-	suppressed, j.suppressed = j.suppressed, 0
+	suppressed = same.suppressed + j.rest
+	same.suppressed, j.rest = 0, 0
 	return suppressed, true
+}
+
+// kind returns what is known of k. When there are too many kinds all are forgotten: then the limit
+// of all is what holds. mu is held.
+func (j *journal) kind(k kind) *kindLog {
+	if same := j.kinds[k]; same != nil {
+		return same
+	}
+	if len(j.kinds) >= keptKinds {
+		for _, same := range j.kinds {
+			j.rest += same.suppressed
+		}
+		clear(j.kinds)
+	}
+	same := &kindLog{limiter: rate.NewLimiter(rate.Every(sameEvery), sameAtOnce)}
+	j.kinds[k] = same
+	return same
 }
 
 func (j *journal) last() []Event {
