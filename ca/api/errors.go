@@ -21,8 +21,9 @@ const (
 	CodeTokenExpired      Code = "token_expired"      // or not valid yet
 	CodeTokenUsed         Code = "token_used"         // one-time means once
 	CodeBadCSR            Code = "bad_csr"            // malformed, or its signature does not verify
-	CodeWeakKey           Code = "weak_key"           // a key that the profile refuses: type, size, known bad, or a CA's
+	CodeWeakKey           Code = "weak_key"           // a key that the profile refuses: type, size, known bad or compromised, or a CA's
 	CodeRevoked           Code = "revoked"            // the certificate that asks is revoked: enrol again with a new token
+	CodeHeld              Code = "held"               // the certificate that asks is on hold: an operator releases or revokes it
 	CodeExpired           Code = "expired"            // the certificate that asks has expired; past the grace only enrolment helps
 	CodeReplayed          Code = "replayed"           // a nonce was seen before, or the request is too old
 	CodeServiceUnknown    Code = "service_unknown"    // the service is not, or no longer, registered
@@ -81,7 +82,7 @@ func (code Code) HTTPStatus() int {
 		return http.StatusRequestEntityTooLarge
 	case CodeUnauthenticated, CodeTokenInvalid, CodeTokenExpired, CodeTokenUsed, CodeReplayed:
 		return http.StatusUnauthorized
-	case CodeForbidden, CodeRevoked, CodeExpired, CodeServiceUnknown, CodeRefused:
+	case CodeForbidden, CodeRevoked, CodeHeld, CodeExpired, CodeServiceUnknown, CodeRefused:
 		return http.StatusForbidden
 	case CodeNotFound:
 		return http.StatusNotFound

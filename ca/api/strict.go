@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -39,13 +40,20 @@ func describe(err error) error {
 	}
 	text := err.Error()
 	if field, ok := strings.CutPrefix(text, "json: unknown field "); ok {
-		return fmt.Errorf("unknown field %s", field)
+		return fmt.Errorf("unknown field %.64s", field)
 	}
 	if strings.Contains(text, "base64") {
 		return errors.New("a binary field is not base64 (standard alphabet, with padding)")
 	}
-	return errors.New(strings.TrimPrefix(text, "json: "))
+	if strings.HasPrefix(text, "parsing time ") || strings.Contains(text, "Time.UnmarshalJSON") {
+		return errors.New("a time is not written as RFC 3339 wants it, such as 2026-01-31T12:00:00Z")
+	}
+	// Types with a text form of their own (durations, serials, reasons) quote what they refuse.
+	return errors.New(quoted.ReplaceAllLiteralString(strings.TrimPrefix(text, "json: "), "(not shown)"))
 }
+
+// quoted is a value in an error, as %q writes it.
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 
 // checkObject walks the tokens of one JSON object.
 func checkObject(data []byte, allowed func(string) bool) error {

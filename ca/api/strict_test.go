@@ -60,6 +60,30 @@ func TestDecodeStrictQuotesNoValue(t *testing.T) {
 	}
 }
 
+// A value of a type with a text form of its own is not quoted either, nor is a long name.
+func TestDecodeStrictQuotesNoTypedValue(t *testing.T) {
+	for _, test := range []struct {
+		body string
+		into any
+		says string
+	}{
+		{`{"ttl":"canary"}`, &api.IssueRequest{}, "use a number and a unit"},
+		{`{"ttl":"can\"ary"}`, &api.IssueRequest{}, "use a number and a unit"},
+		{`{"serial":"canary"}`, &api.RevokeRequest{}, "not hexadecimal"},
+		{`{"reason":"canary"}`, &api.RevokeRequest{}, "is unknown"},
+		{`{"signed_at":"canary"}`, &api.RekeyRequest{}, "RFC 3339"},
+		{`{"name":"x","id":"spiffe://canary"}`, &api.Service{}, "has no path"},
+		{`{"` + strings.Repeat("canary", 10000) + `":1}`, &api.Service{}, "unknown field"},
+	} {
+		err := api.DecodeStrict([]byte(test.body), test.into)
+		if err == nil || !strings.Contains(err.Error(), test.says) || len(err.Error()) > 150 {
+			t.Errorf("%.80s: %.300v; want %q in few words", test.body, err, test.says)
+		} else if strings.Contains(err.Error(), "ary") && test.says != "unknown field" {
+			t.Errorf("%.80s: the value is quoted: %v", test.body, err)
+		}
+	}
+}
+
 // Whatever is accepted means the same to a second reader: it survives being written and
 // read again, and encoding/json by itself reads the same out of it.
 func FuzzDecodeStrict(f *testing.F) {

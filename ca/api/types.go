@@ -181,30 +181,38 @@ type Certificate struct {
 	NotAfter  time.Time    `json:"not_after"`
 	IssuedAt  time.Time    `json:"issued_at"`
 	Method    string       `json:"method"` // how it was asked for: token, jwk, x5c, oidc, renew, rekey, operator, internal
-	Status    string       `json:"status"` // valid, expired, revoked
+	Status    string       `json:"status"` // valid, expired, revoked, held
 	RevokedAt *time.Time   `json:"revoked_at,omitempty"`
 	Reason    string       `json:"reason,omitempty"`
 	DER       []byte       `json:"der,omitempty"` // only when one certificate is asked for
 }
 
 // CertificateList is a page. Query parameters: service, kind, status (valid, expired,
-// revoked), expiring (a duration from now), q (part of a name, a serial's
+// revoked, held), expiring (a duration from now), q (part of a name, a serial's
 // beginning), limit, cursor.
 type CertificateList struct {
 	Certificates []Certificate `json:"certificates"`
 	Next         string        `json:"next,omitempty"` // the cursor of the next page
 }
 
-// RevokeRequest names exactly one of Serial, Certificate and Service.
+// RevokeRequest names exactly one of Serial, Certificate, Service, ID and AllServices.
+// Reason says what is done: certificateHold puts on hold, removeFromCRL releases what is
+// on hold, and every other reason revokes for good.
 type RevokeRequest struct {
 	Serial      certs.Serial `json:"serial,omitzero"`
-	Certificate []byte       `json:"certificate,omitempty"` // DER
-	Service     string       `json:"service,omitempty"`     // every live certificate of it
-	Reason      certs.Reason `json:"reason"`
-	DryRun      bool         `json:"dry_run,omitempty"` // only say what would be hit
+	Certificate []byte       `json:"certificate,omitempty"`  // DER
+	Service     string       `json:"service,omitempty"`      // every live certificate of it
+	ID          certs.ID     `json:"id,omitzero"`            // every live certificate of a service's or an operator's identity
+	AllServices bool         `json:"all_services,omitempty"` // every service's; needs IssuedBefore
+
+	// IssuedBefore keeps to certificates that were issued before, but for a Serial or a Certificate.
+	IssuedBefore time.Time    `json:"issued_before,omitzero"`
+	Reason       certs.Reason `json:"reason"`
+	DryRun       bool         `json:"dry_run,omitempty"` // only say what would be hit
 }
 
-// RevokeResult lists what is now (or, in a dry run, would be) revoked. Already lists what was before.
+// RevokeResult lists what is now (or, in a dry run, would be) revoked, held or released.
+// Already lists what was so, or revoked for good, before and is unchanged.
 type RevokeResult struct {
 	Revoked  []Certificate `json:"revoked"`
 	Already  []Certificate `json:"already,omitempty"`
@@ -285,8 +293,9 @@ type Status struct {
 	Roots       []Authority `json:"roots"`
 	CRLs        []CRLStatus `json:"crls"`
 	Services    int         `json:"services"`
-	Live        int         `json:"live"` // certificates neither expired nor revoked
+	Live        int         `json:"live"` // certificates neither expired nor revoked nor on hold
 	Revoked     int         `json:"revoked"`
+	Held        int         `json:"held"` // on hold
 	You         string      `json:"you"` // the asking operator's identity
 	Role        string      `json:"role"`
 }
