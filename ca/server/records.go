@@ -48,9 +48,9 @@ func (s *Server) certificateQuery(r *request) (ca.CertificateQuery, error) {
 		return ca.CertificateQuery{}, badRequest("kind is one of service, operator, server, ocsp")
 	}
 	switch query.Status {
-	case "", ca.StatusValid, ca.StatusExpired, ca.StatusRevoked:
+	case "", ca.StatusValid, ca.StatusExpired, ca.StatusRevoked, ca.StatusHeld:
 	default:
-		return ca.CertificateQuery{}, badRequest("status is one of valid, expired, revoked")
+		return ca.CertificateQuery{}, badRequest("status is one of valid, expired, revoked, held")
 	}
 	if !r.query.Has("expiring") {
 		return query, nil

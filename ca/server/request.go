@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/ca/policy"
+	"github.com/handfast/handfast/certs"
 )
 
 // maxChain is how many certificates a client may present; more are not looked at.
@@ -87,7 +89,7 @@ func (s *Server) admit(r *request, who who, action policy.Action, note *note) er
 	}
 	peer, err := s.cfg.CA.Authenticate(r.ctx(), r.http.TLS.PeerCertificates)
 	if err != nil {
-		return err
+		return operatorsWayOut(err, r.http.TLS.PeerCertificates[0])
 	}
 	note.caller = peer.ID
 	r.peer = peer
@@ -101,6 +103,25 @@ func (s *Server) admit(r *request, who who, action policy.Action, note *note) er
 	default:
 		return &api.Error{Code: api.CodeForbidden, Message: fmt.Sprintf("%s may not do this: it is not for a certificate of kind %s", peer.ID, peer.Kind)}
 	}
+}
+
+// operatorsWayOut replaces the CA's hint, which is for services, where the certificate that
+// is refused says that it is an operator's: tokens and rekeying are not for them. The
+// certificate is not trusted in this; only the words depend on it.
+func operatorsWayOut(err error, leaf *x509.Certificate) error {
+	var refused *api.Error
+	if !errors.As(err, &refused) || (refused.Code != api.CodeRevoked && refused.Code != api.CodeExpired) {
+		return err
+	}
+	id, idErr := certs.IDFromCertificate(leaf)
+	name, isOperator := strings.CutPrefix(id.Path(), policy.OperatorPathPrefix)
+	if idErr != nil || !isOperator {
+		return err
+	}
+	told := *refused
+	told.Hint = fmt.Sprintf("an admin makes you a new credential: handfast operator remove %[1]s, then handfast operator add %[1]s; "+
+		"without any admin: handfast-ca operator on the CA's host", name)
+	return &told
 }
 
 func (s *Server) admitOperator(r *request, action policy.Action) error {

@@ -2,7 +2,9 @@ package server_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/ca/policy"
@@ -99,4 +101,32 @@ func TestReaderReadsAndChangesNothing(t *testing.T) {
 	}
 	_, err := reader.CreateToken(t.Context(), &api.TokenRequest{Service: "web"})
 	is(t, err, api.CodeForbidden)
+}
+
+// A refused operator is told what an operator can do: tokens and rekeying are for services.
+func TestRefusedOperatorIsToldItsWayOut(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	iris, irisID := w.bootstrap("iris", policy.RoleReader)
+	web, webID := w.enrol(w.register("web"))
+	for _, id := range []*identity{irisID, webID} {
+		_, err := w.admin.Revoke(ctx, &api.RevokeRequest{Serial: id.serial(t)})
+		must(t, err)
+	}
+	_, err := iris.Status(ctx)
+	is(t, err, api.CodeRevoked)
+	if text := err.Error(); !strings.Contains(text, "handfast operator add iris") || strings.Contains(text, "token") {
+		t.Errorf("a revoked operator is told: %s", text)
+	}
+	_, err = web.Renew(ctx, &api.RenewRequest{CSR: newCSR(t, newKey(t))}, "")
+	is(t, err, api.CodeRevoked)
+	if text := err.Error(); !strings.Contains(text, "token") || strings.Contains(text, "operator") {
+		t.Errorf("a revoked service is told: %s", text)
+	}
+	w.advance(31 * 24 * time.Hour)
+	_, err = w.admin.Status(ctx)
+	is(t, err, api.CodeExpired)
+	if text := err.Error(); !strings.Contains(text, "handfast operator add adam") {
+		t.Errorf("an expired operator is told: %s", text)
+	}
 }

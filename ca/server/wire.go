@@ -8,6 +8,7 @@ import (
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/ca/policy"
+	"github.com/handfast/handfast/revocation"
 )
 
 // wireCertificate shows a row without its DER. A revoked certificate stays "revoked" after its expiry.
@@ -23,6 +24,9 @@ func wireCertificate(row *ca.Certificate, now time.Time) api.Certificate {
 	if row.Revocation != nil {
 		at := row.Revocation.At.UTC()
 		wire.Status, wire.RevokedAt, wire.Reason = ca.StatusRevoked, &at, row.Revocation.Reason.String()
+		if row.Revocation.Kind == revocation.Held {
+			wire.Status = ca.StatusHeld
+		}
 	}
 	if leaf, err := x509.ParseCertificate(row.DER); err == nil {
 		wire.DNSNames = leaf.DNSNames
