@@ -17,8 +17,8 @@ import (
 )
 
 // Authenticate says who chain (leaf first, as the client sent it) stands for. The signatures
-// are verified once for a leaf and remembered; validity, the ledger's row, revocation and
-// whether the service or the operator is still registered are looked at on each call, so
+// are verified once for a leaf and remembered; validity, the ledger's row, revocation (by
+// the root's CRL also of the issuing CA) and whether the service or the operator is still registered are looked at on each call, so
 // that a connection that stays open loses its rights as soon as they end.
 func (c *CA) Authenticate(ctx context.Context, chain []*x509.Certificate) (Peer, error) {
 	if len(chain) == 0 {
@@ -29,11 +29,14 @@ func (c *CA) Authenticate(ctx context.Context, chain []*x509.Certificate) (Peer,
 		return Peer{}, refuse(api.CodeExpired, "rekey within the grace, or enrol again", "the client certificate expired at %s; the CA's clock says %s",
 			leaf.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
-	issuerID, err := c.authorities.Load().verify(chain, now)
+	verified, err := c.authorities.Load().verify(chain, now)
 	if err != nil {
 		return Peer{}, err
 	}
-	row, err := c.row(ctx, leaf, issuerID)
+	if err := c.authorityRevoked(verified.above); err != nil {
+		return Peer{}, err
+	}
+	row, err := c.row(ctx, leaf, verified.issuerID)
 	if err != nil {
 		return Peer{}, err
 	}
@@ -61,11 +64,16 @@ func (c *CA) current(ctx context.Context, peer Peer, kind Kind) (Certificate, er
 }
 
 // row finds the certificate in the ledger. It must be the very one that was recorded, to
-// the byte, under the same issuer, and not revoked.
+// the byte, under the same issuer, and neither revoked nor on hold.
 func (c *CA) row(ctx context.Context, leaf *x509.Certificate, issuerID string) (Certificate, error) {
 	serial, err := certs.SerialFromInt(leaf.SerialNumber)
 	if err != nil {
 		return Certificate{}, refuse(api.CodeUnauthenticated, "", "the client certificate's serial: %v", err)
+	}
+	if s := c.authorities.Load().byID[issuerID]; s != nil {
+		if err := c.authorityRevoked(s.chain); err != nil {
+			return Certificate{}, err
+		}
 	}
 	row, err := c.ledger.Certificate(ctx, serial)
 	if errors.Is(err, ErrNotFound) {
@@ -81,8 +89,8 @@ func (c *CA) row(ctx context.Context, leaf *x509.Certificate, issuerID string) (
 	if err != nil || id != row.ID || id.TrustDomain() != c.td {
 		return Certificate{}, errForeign("its identity is not the recorded one")
 	}
-	if row.Revocation != nil {
-		return Certificate{}, errRevoked()
+	if err := row.refused(); err != nil {
+		return Certificate{}, err
 	}
 	return row, nil
 }
@@ -152,25 +160,26 @@ type verifiedChains struct {
 
 type verifiedChain struct {
 	issuerID            string
-	notBefore, notAfter time.Time // in which the whole chain is valid
+	above               []caCertificate // between the leaf and the root, as the client sent them
+	notBefore, notAfter time.Time       // in which the whole chain is valid
 }
 
 func newVerifiedChains() *verifiedChains {
 	return &verifiedChains{byLeaf: make(map[[sha256.Size]byte]verifiedChain)}
 }
 
-// verify checks chain up to the roots and returns the issuer's id, one of ours.
-func (a *authorities) verify(chain []*x509.Certificate, now time.Time) (string, error) {
+// verify checks chain up to the roots; its issuer is one of ours.
+func (a *authorities) verify(chain []*x509.Certificate, now time.Time) (verifiedChain, error) {
 	key := sha256.Sum256(chain[0].Raw)
 	a.verified.mu.Lock()
 	known, ok := a.verified.byLeaf[key]
 	a.verified.mu.Unlock()
 	if ok && !now.Before(known.notBefore) && !now.After(known.notAfter) {
-		return known.issuerID, nil
+		return known, nil
 	}
 	fresh, err := a.verifyFresh(chain, now)
 	if err != nil {
-		return "", err
+		return verifiedChain{}, err
 	}
 	a.verified.mu.Lock()
 	defer a.verified.mu.Unlock()
@@ -181,7 +190,7 @@ func (a *authorities) verify(chain []*x509.Certificate, now time.Time) (string, 
 		delete(a.verified.byLeaf, victim)
 	}
 	a.verified.byLeaf[key] = fresh
-	return fresh.issuerID, nil
+	return fresh, nil
 }
 
 func (a *authorities) verifyFresh(chain []*x509.Certificate, now time.Time) (verifiedChain, error) {
@@ -196,6 +205,13 @@ func (a *authorities) verifyFresh(chain []*x509.Certificate, now time.Time) (ver
 	s := a.byID[result.issuerID]
 	if s == nil || !bytes.Equal(s.issuer.Certificate().RawSubjectPublicKeyInfo, verified[1].RawSubjectPublicKeyInfo) {
 		return verifiedChain{}, errForeign("its issuer is not one of this CA's")
+	}
+	for _, link := range verified[1 : len(verified)-1] {
+		certificate, err := newCACertificate(link)
+		if err != nil {
+			return verifiedChain{}, errForeign(err.Error())
+		}
+		result.above = append(result.above, certificate)
 	}
 	for _, link := range verified {
 		if link.NotBefore.After(result.notBefore) {

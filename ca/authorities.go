@@ -35,6 +35,7 @@ type signing struct {
 	issuer *issuer.Issuer
 	id     string
 	ocsp   *issuer.Profile
+	chain  []caCertificate // its own certificates, without the root
 }
 
 func (c *CA) compile(from Authorities) (*authorities, error) {
@@ -69,6 +70,9 @@ func (c *CA) addIssuer(a *authorities, i *issuer.Issuer) error {
 		return fmt.Errorf("ca: issuer %s is named twice", s.id)
 	}
 	var err error
+	if s.chain, err = caChain(i.Chain()); err != nil {
+		return fmt.Errorf("ca: issuer %s: %w", s.id, err)
+	}
 	if s.ocsp, err = c.compileProfile(i, issuer.OCSPResponder()); err != nil {
 		return fmt.Errorf("ca: issuer %s: OCSP responder's profile: %w", s.id, err)
 	}

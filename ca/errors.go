@@ -8,6 +8,7 @@ import (
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/ca/policy"
 	"github.com/handfast/handfast/issuer"
+	"github.com/handfast/handfast/revocation"
 )
 
 // refusal is an *api.Error for the caller and, for the CA's own log, its cause. errors.As
@@ -56,6 +57,10 @@ func ledgerError(err error) error {
 		return refuse(api.CodeKeyReused, "use a new key for a new request", "the idempotency key came before with another request")
 	case errors.Is(err, ErrRevoked):
 		return errRevoked()
+	case errors.Is(err, ErrHeld):
+		return errHeld()
+	case errors.Is(err, ErrKeyCompromised):
+		return refuse(api.CodeWeakKey, "make a new key", "the key is refused: a certificate with it was revoked for keyCompromise")
 	case errors.Is(err, ErrConflict):
 		return refuse(api.CodeConflict, "read it again and repeat", "changed meanwhile, or exists already")
 	case errors.Is(err, ErrNotFound):
@@ -73,6 +78,22 @@ func ledgerError(err error) error {
 
 func errRevoked() error {
 	return refuse(api.CodeRevoked, "enrol again with a new token", "the certificate is revoked")
+}
+
+func errHeld() error {
+	return refuse(api.CodeHeld, "an operator can release it: handfast revoke --unhold", "the certificate is on hold")
+}
+
+// refused is the error for a row whose certificate is revoked or on hold, else nil.
+func (row Certificate) refused() error {
+	switch {
+	case row.Revocation == nil:
+		return nil
+	case row.Revocation.Kind == revocation.Held:
+		return errHeld()
+	default:
+		return errRevoked()
+	}
 }
 
 func errServiceUnknown(name string) error {

@@ -53,8 +53,10 @@ func (c *CA) fulfilOnce(ctx context.Context, o order) (Certificate, bool, error)
 	if err != nil {
 		return Certificate{}, false, err
 	}
+	guard := o.guard
+	guard.Key = o.key.Digest()
 	recorded, replayed, err := c.ledger.RecordIssuance(ctx, Issuance{
-		Certificate: signed, OneTime: o.oneTime, Idempotency: o.idempotency, Guard: o.guard,
+		Certificate: signed, OneTime: o.oneTime, Idempotency: o.idempotency, Guard: guard,
 	})
 	if err != nil {
 		return Certificate{}, false, fmt.Errorf("record serial %s: %w", signed.Serial, err)
@@ -169,10 +171,10 @@ func (c *CA) decide(ctx context.Context, a *authorities, r request) (order, erro
 	}, nil
 }
 
-// handOut refuses what was revoked since it was recorded: a replay never brings it back.
+// handOut refuses what was revoked or held since it was recorded: a replay never brings it back.
 func (a *authorities) handOut(recorded Certificate, replayed bool) (*Issued, error) {
-	if recorded.Revocation != nil {
-		return nil, errRevoked()
+	if err := recorded.refused(); err != nil {
+		return nil, err
 	}
 	return a.issued(recorded, replayed)
 }

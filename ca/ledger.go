@@ -2,6 +2,8 @@ package ca
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"time"
 
@@ -19,6 +21,10 @@ var (
 	ErrSerialExists = errors.New("serial exists already")
 	ErrKeyReused    = errors.New("idempotency key came before with another request")
 	ErrRevoked      = errors.New("certificate is revoked")
+	ErrHeld         = errors.New("certificate is on hold")
+	ErrNotHeld      = errors.New("certificate is not on hold")
+	// ErrKeyCompromised is about a key whose certificate was revoked for keyCompromise.
+	ErrKeyCompromised = errors.New("key is known to be compromised")
 )
 
 // Kind says what a certificate is for.
@@ -62,8 +68,18 @@ type Certificate struct {
 	IssuedAt  time.Time
 	DER       []byte
 
-	// Set by the ledger when read.
+	// Set by the ledger when read: the newest entry about it if that revokes or holds it.
 	Revocation *revocation.Entry
+}
+
+// KeyDigest is the SHA-256 of a certificate's SubjectPublicKeyInfo, as issuer.PublicKey.Digest
+// returns it; false if der is no certificate.
+func KeyDigest(der []byte) ([sha256.Size]byte, bool) {
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return [sha256.Size]byte{}, false
+	}
+	return sha256.Sum256(certificate.RawSubjectPublicKeyInfo), true
 }
 
 // OneTime is an id that is used up together with the issuance it allows: a token's
@@ -83,10 +99,11 @@ type Idempotency struct {
 // Guard is what the decision to issue rests on. The ledger looks again in the
 // transaction that records, so that nothing changes between the two. A zero field asks nothing.
 type Guard struct {
-	Serial         certs.Serial // the certificate that asks: ErrNotFound when it is not recorded, ErrRevoked when it is revoked
+	Serial         certs.Serial // the certificate that asks: ErrNotFound when it is not recorded, ErrRevoked when it is revoked, ErrHeld when it is on hold
 	Service        string       // ErrConflict unless it is registered with this very version
 	ServiceVersion uint64
-	Operator       string // ErrConflict unless it is registered
+	Operator       string            // ErrConflict unless it is registered
+	Key            [sha256.Size]byte // the new certificate's, see KeyDigest: ErrKeyCompromised when another one with it was revoked for keyCompromise
 }
 
 // Issuance is what one issuance makes durable, all of it or nothing.
@@ -97,11 +114,12 @@ type Issuance struct {
 	Guard       Guard
 }
 
-// The values of CertificateQuery.Status. Revoked ones are neither valid nor expired.
+// The values of CertificateQuery.Status. Those that are revoked or on hold are neither valid nor expired.
 const (
 	StatusValid   = "valid"
 	StatusExpired = "expired"
 	StatusRevoked = "revoked"
+	StatusHeld    = "held"
 )
 
 // ErrBadCursor is the answer to a cursor that no page gave.
@@ -120,13 +138,16 @@ type CertificateQuery struct {
 }
 
 // RevokeSelection names what to revoke: exactly one of Serial, Service (its every live
-// certificate) and Operator (likewise).
+// certificate), Operator (likewise) and AllServices.
 type RevokeSelection struct {
-	Serial   certs.Serial
-	Service  string
-	Operator string
+	Serial      certs.Serial
+	Service     string
+	Operator    string
+	AllServices bool
 
-	// ExpiresAfter is what live means for Service and Operator: expiring then or later.
+	// IssuedBefore keeps to what was recorded as issued before that second; zero is any. Not with Serial.
+	IssuedBefore time.Time
+	// ExpiresAfter is what live means but for Serial: expiring then or later.
 	// It lies before now by the longest grace, because within it a certificate can be rekeyed.
 	ExpiresAfter time.Time
 	// Record is recorded first, in the same transaction, when the ledger does not know
@@ -139,8 +160,8 @@ const MaxOutcome = 1000
 
 // RevokeOutcome is what a revocation did, in the order of the log.
 type RevokeOutcome struct {
-	Revoked  []Certificate // now revoked by this call (or, in a dry run, would be); the first MaxOutcome
-	Already  []Certificate // were revoked before; unchanged; the first MaxOutcome
+	Revoked  []Certificate // now revoked, held or released by this call (or, in a dry run, would be); the first MaxOutcome
+	Already  []Certificate // unchanged, because they were in that state, or revoked for good, before; the first MaxOutcome
 	Total    int           // how many Revoked stands for
 	Sequence uint64        // the last entry of the log about any of them; 0 is none
 }
@@ -149,7 +170,8 @@ type RevokeOutcome struct {
 type Counts struct {
 	Services int
 	Live     int
-	Revoked  int
+	Revoked  int // for good
+	Held     int
 }
 
 // Ledger is what the CA records, and the only truth about it. Every method is safe
@@ -169,8 +191,14 @@ type Ledger interface {
 	Certificate(ctx context.Context, serial certs.Serial) (Certificate, error)
 	// Certificates returns a page and the next page's cursor, "" at the end.
 	Certificates(ctx context.Context, query CertificateQuery) ([]Certificate, string, error)
-	// Revoke appends to the revocation log in one transaction. A serial that the ledger
-	// does not know is ErrNotFound; a service without live certificates is an empty outcome.
+	// Revoke appends to the revocation log in one transaction. reason says what it does
+	// (revocation.KindOf): certificateHold holds, removeFromCRL releases what is on hold,
+	// every other revokes for good, also what is on hold. What is revoked stays so.
+	// keyCompromise makes the certificate's key known to Guard, for ever. A serial that the ledger
+	// does not know is ErrNotFound, one that is revoked and shall be held or released
+	// ErrRevoked, one that shall be released and never was on hold ErrNotHeld. Of several,
+	// those that are revoked stand among Already, and a release is only about those that
+	// were ever on hold; a service without live certificates is an empty outcome.
 	Revoke(ctx context.Context, selection RevokeSelection, reason certs.Reason, at time.Time, by string, dryRun bool) (RevokeOutcome, error)
 	// Purge deletes at most limit rows (certificates, one-time ids, idempotency keys, log entries) of what
 	// expired before the given time, and returns how many it deleted. A revocation stays until its

@@ -10,12 +10,15 @@ import (
 
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/issuer"
+	"github.com/handfast/handfast/revocation"
 )
 
 type metrics struct {
 	issued   *prometheus.CounterVec
 	refused  *prometheus.CounterVec
 	revoked  prometheus.Counter
+	held     prometheus.Counter
+	released prometheus.Counter
 	seconds  prometheus.Histogram
 	purged   prometheus.Counter
 	failures *prometheus.CounterVec
@@ -36,6 +39,14 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "handfast_ca_revoked_total",
 			Help: "Certificates that were revoked.",
 		}),
+		held: factory.NewCounter(prometheus.CounterOpts{
+			Name: "handfast_ca_held_total",
+			Help: "Certificates that were put on hold.",
+		}),
+		released: factory.NewCounter(prometheus.CounterOpts{
+			Name: "handfast_ca_released_total",
+			Help: "Certificates that were released from hold.",
+		}),
 		seconds: factory.NewHistogram(prometheus.HistogramOpts{
 			Name:    "handfast_ca_issue_seconds",
 			Help:    "Time from the draft to the durable record, in seconds.",
@@ -50,6 +61,18 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Help: "Failures of the CA's own work, by task: purge, responder.",
 		}, []string{"task"}),
 	}
+}
+
+// changed counts n certificates that were revoked, held or released.
+func (m *metrics) changed(kind revocation.Kind, n int) {
+	counter := m.revoked
+	switch kind {
+	case revocation.Held:
+		counter = m.held
+	case revocation.Released:
+		counter = m.released
+	}
+	counter.Add(float64(n))
 }
 
 // registerState registers what is read from the CA when somebody asks: whether it is ready and

@@ -105,6 +105,9 @@ func (c *CA) rekeyable(ctx context.Context, chain []*x509.Certificate, now time.
 	if err != nil {
 		return Certificate{}, err
 	}
+	if err := c.authorityRevoked(verified.above); err != nil {
+		return Certificate{}, err
+	}
 	row, err := c.row(ctx, leaf, verified.issuerID)
 	if err != nil {
 		return Certificate{}, err

@@ -61,18 +61,18 @@ func TestRevokeSaysWhatIsWrong(t *testing.T) {
 		r    api.RevokeRequest
 		code api.Code
 	}{
-		"nothing":             {api.RevokeRequest{}, api.CodeBadRequest},
-		"two":                 {api.RevokeRequest{Serial: a.serial(), Service: "shop/cart"}, api.CodeBadRequest},
-		"unknown serial":      {api.RevokeRequest{Serial: mustSerial(t, "0102")}, api.CodeNotFound},
-		"bad name":            {api.RevokeRequest{Service: "../etc"}, api.CodeBadRequest},
-		"no certificate":      {api.RevokeRequest{Certificate: []byte("x")}, api.CodeBadRequest},
-		"huge certificate":    {api.RevokeRequest{Certificate: make([]byte, 9<<10)}, api.CodeTooLarge},
-		"another CA's":        {api.RevokeRequest{Certificate: stranger.issued.Chain[0]}, api.CodeBadRequest},
-		"the issuer":          {api.RevokeRequest{Certificate: a.issued.Chain[1]}, api.CodeBadRequest},
-		"the root":            {api.RevokeRequest{Certificate: w.root.Raw}, api.CodeBadRequest},
-		"hold":                {api.RevokeRequest{Serial: a.serial(), Reason: certs.CertificateHold}, api.CodeBadRequest},
-		"remove from the CRL": {api.RevokeRequest{Serial: a.serial(), Reason: certs.RemoveFromCRL}, api.CodeBadRequest},
-		"unused reason":       {api.RevokeRequest{Serial: a.serial(), Reason: 7}, api.CodeBadRequest},
+		"nothing":              {api.RevokeRequest{}, api.CodeBadRequest},
+		"two":                  {api.RevokeRequest{Serial: a.serial(), Service: "shop/cart"}, api.CodeBadRequest},
+		"unknown serial":       {api.RevokeRequest{Serial: mustSerial(t, "0102")}, api.CodeNotFound},
+		"bad name":             {api.RevokeRequest{Service: "../etc"}, api.CodeBadRequest},
+		"no certificate":       {api.RevokeRequest{Certificate: []byte("x")}, api.CodeBadRequest},
+		"huge certificate":     {api.RevokeRequest{Certificate: make([]byte, 9<<10)}, api.CodeTooLarge},
+		"another CA's":         {api.RevokeRequest{Certificate: stranger.issued.Chain[0]}, api.CodeBadRequest},
+		"the issuer":           {api.RevokeRequest{Certificate: a.issued.Chain[1]}, api.CodeBadRequest},
+		"the root":             {api.RevokeRequest{Certificate: w.root.Raw}, api.CodeBadRequest},
+		"released, never held": {api.RevokeRequest{Serial: a.serial(), Reason: certs.RemoveFromCRL}, api.CodeConflict},
+		"a CA's reason":        {api.RevokeRequest{Serial: a.serial(), Reason: certs.CACompromise}, api.CodeBadRequest},
+		"unused reason":        {api.RevokeRequest{Serial: a.serial(), Reason: 7}, api.CodeBadRequest},
 	} {
 		_, _, err := w.Revoke(t.Context(), admin, test.r)
 		wantCode(t, name, err, test.code)

@@ -115,6 +115,11 @@ func (c *CA) Ready(ctx context.Context) []string {
 	if err := c.checkClock(now, c.authorities.Load().active.issuer); err != nil {
 		problems = append(problems, err.Error())
 	}
+	for _, s := range c.authorities.Load().signings {
+		if why := c.revokedAbove(s.chain); why != "" {
+			problems = append(problems, why+": nothing that issuer "+s.id+" signed is accepted any more; give the CA another issuer")
+		}
+	}
 	if err := c.publisher.Healthy(now); err != nil {
 		problems = append(problems, err.Error())
 	}

@@ -126,9 +126,9 @@ func (c *CA) Certificates(ctx context.Context, actor policy.Operator, query Cert
 		return nil, "", err
 	}
 	switch query.Status {
-	case "", StatusValid, StatusExpired, StatusRevoked:
+	case "", StatusValid, StatusExpired, StatusRevoked, StatusHeld:
 	default:
-		return nil, "", refuse(api.CodeBadRequest, "use valid, expired or revoked", "status %q is unknown", query.Status)
+		return nil, "", refuse(api.CodeBadRequest, "use valid, expired, revoked or held", "status %q is unknown", query.Status)
 	}
 	if query.Now.IsZero() {
 		query.Now = c.now()

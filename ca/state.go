@@ -70,7 +70,7 @@ func (c *CA) Status(ctx context.Context, actor policy.Operator) (api.Status, err
 	status := api.Status{
 		TrustDomain: c.td.String(), Fingerprint: certs.Fingerprint(a.roots[0]),
 		Ready: len(problems) == 0, Problems: problems, ServerTime: now,
-		Services: counts.Services, Live: counts.Live, Revoked: counts.Revoked,
+		Services: counts.Services, Live: counts.Live, Revoked: counts.Revoked, Held: counts.Held,
 		You: you.String(), Role: string(actor.Role),
 	}
 	for _, s := range a.signings {

@@ -43,6 +43,9 @@ type Publisher interface {
 	// Sync shows what is new in the log, in OCSP at once and in a CRL within a second.
 	Sync(ctx context.Context) error
 	SetResponder(issuer string, responder revocation.ResponseSigner)
+	// Revoked returns the entry that revokes or holds a certificate, also of a CRL that was
+	// made elsewhere, such as the root's.
+	Revoked(issuer string, serial certs.Serial) (revocation.Entry, bool)
 	// CRLs returns the newest full CRL of each issuer.
 	CRLs() []revocation.CRL
 	// Changed is closed at the next publication.

@@ -296,7 +296,7 @@ type Status struct {
 	Live        int         `json:"live"` // certificates neither expired nor revoked nor on hold
 	Revoked     int         `json:"revoked"`
 	Held        int         `json:"held"` // on hold
-	You         string      `json:"you"` // the asking operator's identity
+	You         string      `json:"you"`  // the asking operator's identity
 	Role        string      `json:"role"`
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/handfast/handfast/ca/home"
 	"github.com/handfast/handfast/ca/policy"
 	"github.com/handfast/handfast/ca/store/sqlite"
+	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/internal/operctx"
 	"github.com/handfast/handfast/issuer"
 	"github.com/handfast/handfast/revocation"
@@ -82,3 +83,6 @@ func (silent) SetResponder(string, revocation.ResponseSigner) {}
 func (silent) CRLs() []revocation.CRL                         { return nil }
 func (silent) Changed() <-chan struct{}                       { return nil }
 func (silent) Healthy(time.Time) error                        { return nil }
+func (silent) Revoked(string, certs.Serial) (revocation.Entry, bool) {
+	return revocation.Entry{}, false
+}

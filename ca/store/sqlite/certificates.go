@@ -16,20 +16,22 @@ import (
 
 const (
 	certificateColumns = `SELECT c.seq, c.serial, s.kind, s.name, s.spiffe_id, i.key_id, c.profile, c.method, c.asked_by,
-	c.not_before, c.not_after, c.issued_at, c.der, l.seq, l.reason, l.at `
+	c.not_before, c.not_after, c.issued_at, c.der, l.seq, l.kind, l.reason, l.at `
 	certificateTables = `FROM certificates c
 	JOIN subjects s ON s.id = c.subject
 	JOIN issuers i ON i.id = c.issuer
-	LEFT JOIN log l ON l.serial = c.serial AND l.kind = 1 `
+	LEFT JOIN log l ON l.seq = (SELECT max(seq) FROM log WHERE serial = c.serial) `
 	selectCertificates = certificateColumns + certificateTables
 	selectBySerial     = selectCertificates + "WHERE c.serial = ?"
 	selectBySeq        = selectCertificates + "WHERE c.seq = ?"
 	selectReplay       = "SELECT d.digest, d.certificate FROM idempotency d JOIN certificates c ON c.seq = d.certificate WHERE d.key = ?"
 )
 
-// row is a certificate and its place in the order of issuance.
+// row is a certificate, its place in the order of issuance, and the log's newest entry
+// about it, which may be a release.
 type row struct {
-	seq int64
+	seq  int64
+	last revocation.Entry
 	ca.Certificate
 }
 
@@ -42,9 +44,9 @@ func scanCertificate(from scanner) (row, error) {
 	var kind, method, spiffeID string
 	var by sql.NullString
 	var notBefore, notAfter, issuedAt int64
-	var logSeq, reason, at sql.NullInt64
+	var logSeq, logKind, reason, at sql.NullInt64
 	err := from.Scan(&r.seq, &serial, &kind, &r.Name, &spiffeID, &keyID, &r.Profile, &method, &by,
-		&notBefore, &notAfter, &issuedAt, &r.DER, &logSeq, &reason, &at)
+		&notBefore, &notAfter, &issuedAt, &r.DER, &logSeq, &logKind, &reason, &at)
 	if errors.Is(err, sql.ErrNoRows) {
 		return row{}, ca.ErrNotFound
 	}
@@ -63,10 +65,11 @@ func scanCertificate(from scanner) (row, error) {
 	}
 	r.NotBefore, r.NotAfter, r.IssuedAt = fromUnix(notBefore), fromUnix(notAfter), fromUnix(issuedAt)
 	if logSeq.Valid {
-		r.Revocation = &revocation.Entry{
-			Sequence: uint64(logSeq.Int64), Kind: revocation.Revoked, Issuer: r.Issuer, Serial: r.Serial,
+		r.last = revocation.Entry{
+			Sequence: uint64(logSeq.Int64), Kind: revocation.Kind(logKind.Int64), Issuer: r.Issuer, Serial: r.Serial,
 			Reason: certs.Reason(reason.Int64), At: fromUnix(at.Int64), NotAfter: r.NotAfter,
 		}
+		r.Revocation = refusing(r.last)
 	}
 	return r, nil
 }
@@ -155,8 +158,20 @@ func checkGuard(t *tx, guard ca.Guard) error {
 		if err != nil {
 			return err
 		}
-		if asking.Revocation != nil {
+		switch asking.last.Kind {
+		case revocation.Revoked:
 			return ca.ErrRevoked
+		case revocation.Held:
+			return ca.ErrHeld
+		}
+	}
+	if guard.Key != [32]byte{} {
+		compromised, err := t.exists("SELECT 1 FROM compromised_keys WHERE digest = ?", guard.Key[:])
+		if err != nil {
+			return err
+		}
+		if compromised {
+			return ca.ErrKeyCompromised
 		}
 	}
 	if guard.Service != "" {

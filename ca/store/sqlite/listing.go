@@ -43,11 +43,16 @@ func (s *Store) Certificates(ctx context.Context, query ca.CertificateQuery) ([]
 	return page, "", rows.Err()
 }
 
+const (
+	notRefused = "(l.seq IS NULL OR l.kind = 4)"
+	stillHeld  = "l.kind = 3 AND l.seq = (SELECT max(seq) FROM log WHERE serial = l.serial)"
+)
+
 // listing asks for one row more than the page holds: whether it is there says whether
 // another page follows. Where few rows can match, it begins at them and not at the newest row.
 func listing(query ca.CertificateQuery, before int64) (string, []any) {
 	from := selectCertificates
-	if query.Status == ca.StatusRevoked {
+	if query.Status == ca.StatusRevoked || query.Status == ca.StatusHeld {
 		from = certificateColumns + `FROM log l
 	CROSS JOIN certificates c ON c.serial = l.serial
 	JOIN subjects s ON s.id = c.subject
@@ -60,11 +65,13 @@ func listing(query ca.CertificateQuery, before int64) (string, []any) {
 	now := query.Now.Unix()
 	switch query.Status {
 	case ca.StatusValid:
-		add("c.not_after >= ? AND l.seq IS NULL", now)
+		add("c.not_after >= ? AND "+notRefused, now)
 	case ca.StatusExpired:
-		add("c.not_after < ? AND l.seq IS NULL", now)
+		add("c.not_after < ? AND "+notRefused, now)
 	case ca.StatusRevoked:
 		add("l.kind = 1")
+	case ca.StatusHeld:
+		add(stillHeld)
 	}
 	if !query.ExpiresBefore.IsZero() {
 		add("c.not_after < ?", query.ExpiresBefore.Unix())
@@ -120,14 +127,15 @@ func serialRange(text string) (low, high []byte, ok bool) {
 	return lowest.Bytes(), highest.Bytes(), true
 }
 
-// Counts implements ca.Ledger. Revoked counts what has not expired.
+// Counts implements ca.Ledger. Revoked and Held count what has not expired.
 func (s *Store) Counts(ctx context.Context, now time.Time) (ca.Counts, error) {
 	var counts ca.Counts
 	var current int
 	err := reader{ctx, s}.queryRow(`SELECT (SELECT count(*) FROM services),
 		(SELECT count(*) FROM certificates WHERE not_after >= ?1),
-		(SELECT count(*) FROM log WHERE kind = 1 AND not_after >= ?1)`, now.Unix()).Scan(&counts.Services, &current, &counts.Revoked)
-	counts.Live = current - counts.Revoked
+		(SELECT count(*) FROM log WHERE serial IS NOT NULL AND kind = 1 AND not_after >= ?1),
+		(SELECT count(*) FROM log l WHERE `+stillHeld+` AND not_after >= ?1)`, now.Unix()).Scan(&counts.Services, &current, &counts.Revoked, &counts.Held)
+	counts.Live = current - counts.Revoked - counts.Held
 	return counts, err
 }
 

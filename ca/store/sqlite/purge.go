@@ -11,12 +11,16 @@ var purges = []struct {
 	text string
 	cost int // rows that go with each
 }{
-	// A revocation goes together with its certificate, and only after a CRL was published
+	// Of several entries about a certificate the last says all: the others go first.
+	{`DELETE FROM log WHERE seq IN (
+		SELECT l.seq FROM log l WHERE l.serial IS NOT NULL AND l.not_after < ?1
+		AND EXISTS (SELECT 1 FROM log n WHERE n.serial = l.serial AND n.seq > l.seq) AND ` + publishedSince + ` LIMIT ?2)`, 1},
+	// The last goes together with the certificate, and only after a CRL was published
 	// past the expiry (RFC 5280, section 3.3: it stands on one more CRL).
 	{purgeRevoked, 2},
 	{`DELETE FROM certificates WHERE seq IN (
 		SELECT c.seq FROM certificates c WHERE c.not_after < ?1
-		AND NOT EXISTS (SELECT 1 FROM log l WHERE l.serial = c.serial AND l.kind = 1) LIMIT ?2)`, 1},
+		AND NOT EXISTS (SELECT 1 FROM log l WHERE l.serial = c.serial) LIMIT ?2)`, 1},
 	// The newest of each issuer stays: it holds the CRL number.
 	{`DELETE FROM log WHERE seq IN (
 		SELECT p.seq FROM log p WHERE p.kind = 2 AND p.at < ?1
@@ -28,11 +32,12 @@ var purges = []struct {
 
 const (
 	purgeRevoked = `DELETE FROM certificates WHERE serial IN (` + purgeableSerials + `)`
-	purgeEntries = `DELETE FROM log WHERE kind = 1 AND serial IN (` + purgeableSerials + `)`
+	purgeEntries = `DELETE FROM log WHERE serial IN (` + purgeableSerials + `)`
 	// The same serials for both: the order is fixed and nothing changes in between.
-	purgeableSerials = `SELECT l.serial FROM log l WHERE l.kind = 1 AND l.not_after < ?1
-		AND EXISTS (SELECT 1 FROM log p WHERE p.kind = 2 AND p.issuer = l.issuer AND p.seq > l.seq AND p.at > l.not_after)
+	purgeableSerials = `SELECT l.serial FROM log l WHERE l.serial IS NOT NULL AND l.not_after < ?1
+		AND NOT EXISTS (SELECT 1 FROM log o WHERE o.serial = l.serial AND o.seq <> l.seq) AND ` + publishedSince + `
 		ORDER BY l.not_after, l.seq LIMIT ?2`
+	publishedSince = `EXISTS (SELECT 1 FROM log p WHERE p.kind = 2 AND p.issuer = l.issuer AND p.seq > l.seq AND p.at > l.not_after)`
 )
 
 // Purge implements ca.Ledger.
