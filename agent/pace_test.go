@@ -22,9 +22,10 @@ func TestClockThatIsAheadDoesNotRenewWithoutEnd(t *testing.T) {
 		t.Run(ahead.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ca, log := newFakeCA(t), &logBuffer{}
-				fast := ahead
+				var fast atomic.Int64
+				fast.Store(int64(ahead))
 				cfg := ca.config(log)
-				cfg.Now = func() time.Time { return time.Now().Add(fast) }
+				cfg.Now = func() time.Time { return time.Now().Add(time.Duration(fast.Load())) }
 				a, stop := start(t, cfg)
 				defer stop()
 				time.Sleep(time.Hour)
@@ -35,7 +36,7 @@ func TestClockThatIsAheadDoesNotRenewWithoutEnd(t *testing.T) {
 				if !strings.Contains(log.String(), "correct the clock") {
 					t.Errorf("the log does not say what to do:\n%s", log)
 				}
-				fast = 0 // the clock is corrected
+				fast.Store(0) // the clock is corrected
 				time.Sleep(10 * time.Minute)
 				synctest.Wait()
 				before := len(ca.seen("renew")) + len(ca.seen("rekey"))

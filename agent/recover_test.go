@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,9 +152,10 @@ func TestWrongClockIsNamedAndCostsNoToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca, log := newFakeCA(t), &logBuffer{}
 		ca.life = 30 * time.Minute
-		slow := time.Hour
+		var slow atomic.Int64
+		slow.Store(int64(time.Hour))
 		cfg := ca.config(log)
-		cfg.Now = func() time.Time { return time.Now().Add(-slow) }
+		cfg.Now = func() time.Time { return time.Now().Add(-time.Duration(slow.Load())) }
 		a, stop := start(t, cfg)
 		defer stop()
 		synctest.Wait()
@@ -168,7 +170,7 @@ func TestWrongClockIsNamedAndCostsNoToken(t *testing.T) {
 				t.Errorf("log lacks %q:\n%s", want, log)
 			}
 		}
-		slow = 0 // the clock is corrected
+		slow.Store(0) // the clock is corrected
 		time.Sleep(time.Second)
 		mustCurrent(t, a)
 		if n := len(ca.seen("enrol")); n != 1 {

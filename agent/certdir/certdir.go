@@ -102,12 +102,21 @@ func New(cfg Config) (*Writer, error) {
 // have their files in it.
 func (w *Writer) makeDir() error {
 	if info, err := os.Stat(w.cfg.Dir); err == nil && info.IsDir() {
-		return nil
+		return w.probe()
 	}
 	if err := os.MkdirAll(w.cfg.Dir, 0o700); err != nil {
 		return err
 	}
 	return w.own(w.cfg.Dir, w.dirMode())
+}
+
+// probe shows at the start, and not at the first rotation, that nothing can be written.
+func (w *Writer) probe() error {
+	probe, err := os.MkdirTemp(w.cfg.Dir, generationPrefix)
+	if err != nil {
+		return fmt.Errorf("the directory %s cannot be written to: %w", w.cfg.Dir, err)
+	}
+	return os.Remove(probe)
 }
 
 func (w *Writer) dirMode() fs.FileMode {

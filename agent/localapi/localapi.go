@@ -28,6 +28,7 @@ const (
 	headerTimeout  = 5 * time.Second
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 8 << 10
+	maxPath        = 107 // of sockaddr_un on Linux
 )
 
 // Source is where the snapshot comes from. *agent.Agent is one.
@@ -84,11 +85,17 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 // moves the socket to its place: at no moment can another user connect.
 func listenPrivately(ctx context.Context, path string) (net.Listener, error) {
 	private, err := os.MkdirTemp(dirOf(path), ".handfast-")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the directory %s does not exist: make it, for this user alone", dirOf(path))
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(private) //nolint:errcheck // empty by then
 	temp := private + "/s"
+	if longest := max(len(path), len(temp)); longest > maxPath {
+		return nil, fmt.Errorf("%s needs %d bytes and a socket's path may have %d: choose a shorter path", path, longest, maxPath)
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", temp)
 	if err != nil {
 		return nil, err

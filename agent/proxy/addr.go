@@ -28,7 +28,7 @@ func network(address string) (network, addr string) {
 // checkTCP wants HOST:PORT. A listener may leave out the host and let the kernel choose the port.
 func checkTCP(address string, listener bool) error {
 	host, port, err := net.SplitHostPort(address)
-	if err != nil {
+	if err != nil || strings.HasPrefix(address, unixPrefix) { // other hosts reach no socket
 		return fmt.Errorf("address %q: use HOST:PORT", address)
 	}
 	if host == "" && !listener {

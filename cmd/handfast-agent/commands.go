@@ -29,14 +29,16 @@ const runExample = `  # in front of a service on port 8080, and a way out to the
   # the token from standard input, nothing on disk
   handfast token web | ssh host handfast-agent run --token-file - --in-memory --socket /run/web.sock`
 
-const runLong = `run keeps the certificate alive until it is told to stop (SIGTERM or SIGINT).
+const runLong = `run keeps the certificate alive until it is told to stop (SIGTERM or SIGINT): then open
+connections may end for --drain-timeout. A second signal stops it at once.
 
 Settings come from --config FILE, then from HANDFAST_* variables, then from flags; the
 later wins. The variable of a flag is its name in upper case, such as
 HANDFAST_TOKEN_FILE or HANDFAST_LOG_LEVEL; lists are separated by white space.
 HANDFAST_TOKEN holds a token itself.
 
-LISTEN and TARGET are HOST:PORT or unix:PATH. Options of a listener follow after commas:
+LISTEN is HOST:PORT, for --outbound also unix:PATH. TARGET is HOST:PORT or unix:PATH. Options
+of a listener follow after commas:
   both      mode=tcp|http|h2c  max-connections=N  connect-timeout=D  idle-timeout=D
   inbound   proxy-protocol (mode=tcp)  client-cert-chain (mode=http, h2c)
   outbound  allow-remote (plaintext may come from other hosts)

@@ -216,13 +216,31 @@ func (s *settings) check() error {
 	if s.drain < 0 {
 		return errors.New("the drain timeout is negative")
 	}
+	if err := s.checkIdle(); err != nil {
+		return err
+	}
 	if s.token != "" && s.tokenFile != "" {
 		return errors.New("both HANDFAST_TOKEN and a token file are given: choose one")
 	}
-	if s.files == "" && (len(s.reload.Command) > 0 || s.reload.PIDFile != "" || s.keyMode != 0 || s.filesGroup != nil) {
-		return errors.New("a reload hook, key mode or group is given, but no --files DIR")
-	}
 	return errors.Join(s.agentConfig().Check(), certdir.Config{Dir: s.files, KeyMode: s.keyMode, Reload: s.reload}.Check())
+}
+
+// checkIdle refuses what would do nothing, because what it belongs to is not there.
+func (s *settings) checkIdle() error {
+	switch hook := s.reload; {
+	case s.files == "" && (len(hook.Command) > 0 || hook.PIDFile != "" || s.keyMode != 0 || s.filesGroup != nil):
+		return errors.New("a reload hook, key mode or group is given, but no --files DIR")
+	case hook.Signal != "" && hook.PIDFile == "":
+		return errors.New("a reload signal is given, but no --reload-pid-file: which process is to get it?")
+	case hook.Timeout != 0 && len(hook.Command) == 0:
+		return errors.New("a reload timeout is given, but no --reload-command")
+	case s.socket == "" && s.socketGroup != nil:
+		return errors.New("a group for the socket is given, but no --socket PATH")
+	case s.status == "" && s.statusAllowRemote:
+		return errors.New("the status server may listen for other hosts, but no --status HOST:PORT is given")
+	default:
+		return nil
+	}
 }
 
 func first[T comparable](values ...T) T {
