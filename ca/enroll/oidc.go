@@ -47,7 +47,7 @@ func newOIDC(c OIDC, environment env) (*oidcProvider, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := newFetcher(append([]string{u.Host}, c.Hosts...), c.Roots)
+	client, err := newFetcher(append([]string{u.Host}, c.Hosts...), c.Roots, environment.now)
 	if err != nil {
 		return nil, err
 	}

@@ -24,12 +24,14 @@ import (
 type idp struct {
 	*httptest.Server
 	fetches atomic.Int32 // of the discovery document
+	keyed   atomic.Int32 // fetches of the key set
 
 	mu      sync.Mutex // guards what tests change
 	key     *ecdsa.PrivateKey
 	kid     string
 	jwksURI string // "" is its own
 	issuer  string // "" is its own
+	maxAge  string // of its documents, in seconds; "" says nothing
 	fail    func(http.ResponseWriter, *http.Request) bool
 }
 
@@ -46,6 +48,12 @@ func (p *idp) serve(w http.ResponseWriter, r *http.Request) {
 	defer p.mu.Unlock()
 	if r.URL.Path == "/.well-known/openid-configuration" {
 		p.fetches.Add(1)
+	}
+	if r.URL.Path == "/keys" {
+		p.keyed.Add(1)
+	}
+	if p.maxAge != "" {
+		w.Header().Set("Cache-Control", "max-age="+p.maxAge)
 	}
 	if p.fail != nil && p.fail(w, r) {
 		return
