@@ -197,6 +197,18 @@ func TestOverrides(t *testing.T) {
 	if err == nil || !strings.HasPrefix(err.Error(), "HANDFAST_LOG_LEVEL: ") {
 		t.Errorf("error = %v; want the variable's name", err)
 	}
+	environment[home.EnvPassphrase] = "secret"
+	fromEnv = home.FromEnvironment(func(name string) (string, bool) {
+		v, ok := environment[name]
+		return v, ok && name != "HANDFAST_LOG_LEVEL"
+	})
+	if cfg, err = load(t, minimal, fromEnv); err != nil || cfg.Passphrase.Env != home.EnvPassphrase {
+		t.Errorf("passphrase from %+v, %v; want the variable to win over the file", cfg.Passphrase, err)
+	}
+	cfg, err = load(t, minimal, fromEnv.With(home.FromFlags(map[string]string{"passphrase-file": "/run/secret"})))
+	if err != nil || cfg.Passphrase.Env != "" || cfg.Passphrase.File != "/run/secret" {
+		t.Errorf("passphrase from %+v, %v; want the flag to win over the variable", cfg.Passphrase, err)
+	}
 	_, err = load(t, minimal, home.FromFlags(map[string]string{"public-address": "x"}))
 	if err == nil || !strings.HasPrefix(err.Error(), "--public-address: ") {
 		t.Errorf("error = %v; want the flag's name", err)

@@ -131,5 +131,8 @@ func FromFlags(flags map[string]string) Overrides {
 			out[setting] = Override{Value: value, Origin: "--" + flagName(setting)}
 		}
 	}
+	if file, given := out["passphrase_file"]; given {
+		out[passphraseEnv] = Override{Origin: file.Origin} // a flag wins over the variable
+	}
 	return out
 }

@@ -54,6 +54,9 @@ func newInitCommand(env *environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := f.refuseUnused(cmd); err != nil {
+				return err
+			}
 			if f.chainIn != "" {
 				return env.complete(cmd.Context(), dir, f)
 			}
@@ -89,10 +92,23 @@ func newInitCommand(env *environment) *cobra.Command {
 	return cmd
 }
 
-func (env *environment) init(ctx context.Context, dir home.Dir, f initFlags) error {
-	if f.rootCRL != "" {
+// refuseUnused refuses flags that would do nothing beside the others.
+func (f initFlags) refuseUnused(cmd *cobra.Command) error {
+	switch {
+	case f.chainIn != "":
+		return onlyWith(cmd, "chain-in", "the first init has decided it", "dir", "chain-in", "root-cert", "root-crl", "operator")
+	case f.rootCRL != "":
 		return usageError{errors.New("--root-crl goes with --chain-in; init makes a CRL itself")}
+	case f.csrOut != "":
+		return notWith(cmd, "csr-out", "another CA decides it, or the init with --chain-in", "root-lifetime", "issuing-lifetime", "root-passphrase-file", "operator")
+	case f.rootCert != "":
+		return notWith(cmd, "root-cert", "that root is taken as it is", "root-lifetime")
+	default:
+		return nil
 	}
+}
+
+func (env *environment) init(ctx context.Context, dir home.Dir, f initFlags) error {
 	algorithm, err := issuer.ParseAlgorithm(f.algorithm)
 	if err != nil {
 		return usageError{err}

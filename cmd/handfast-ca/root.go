@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra" // commands, flags, help and completion as users know them
+	"github.com/spf13/pflag"
 
 	"github.com/handfast/handfast/ca/home"
 )
@@ -149,4 +150,25 @@ func required(cmd *cobra.Command, names ...string) error {
 		return usageError{fmt.Errorf("%s: --%s is needed", cmd.CommandPath(), strings.Join(missing, ", --"))}
 	}
 	return nil
+}
+
+// notWith refuses the named flags beside flag, where they would do nothing.
+func notWith(cmd *cobra.Command, flag, why string, names ...string) error {
+	for _, name := range names {
+		if cmd.Flags().Changed(name) {
+			return usageError{fmt.Errorf("--%s does not go with --%s: %s", name, flag, why)}
+		}
+	}
+	return nil
+}
+
+// onlyWith is notWith for every flag but the named ones.
+func onlyWith(cmd *cobra.Command, flag, why string, names ...string) error {
+	var others []string
+	cmd.Flags().Visit(func(given *pflag.Flag) {
+		if !slices.Contains(names, given.Name) {
+			others = append(others, given.Name)
+		}
+	})
+	return notWith(cmd, flag, why, others...)
 }

@@ -33,11 +33,8 @@ func newRootCRLCommand(env *environment) *cobra.Command {
   handfast-ca root-crl --dir D --root-key /media/stick/root.key --revoke old-issuing.crt --reason cACompromise
   handfast-ca root-crl --dir D --import corp.crl`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if (o.RootKey == "") == (o.Import == "") {
-				return usageError{errors.New("give either --root-key, or --import with a CRL that was made elsewhere")}
-			}
-			if o.Import != "" && o.Revoke != "" {
-				return usageError{errors.New("--revoke needs --root-key: an imported CRL is taken as it is")}
+			if err := checkRootCRLFlags(cmd, o); err != nil {
+				return err
 			}
 			if o.Reason, err = certs.ParseReason(reason); err != nil {
 				return usageError{err}
@@ -63,6 +60,19 @@ func newRootCRLCommand(env *environment) *cobra.Command {
 	cmd.Flags().StringVar(&reason, "reason", certs.Superseded.String(), "why, by RFC 5280")
 	cmd.Flags().StringVar(&o.Import, "import", "", "`file` with a CRL that was made elsewhere")
 	return cmd
+}
+
+func checkRootCRLFlags(cmd *cobra.Command, o home.RootCRLOptions) error {
+	switch {
+	case (o.RootKey == "") == (o.Import == ""):
+		return usageError{errors.New("give either --root-key, or --import with a CRL that was made elsewhere")}
+	case o.Import != "":
+		return notWith(cmd, "import", "an imported CRL is taken as it is", "revoke", "reason", "passphrase-file")
+	case o.Revoke == "" && cmd.Flags().Changed("reason"):
+		return usageError{errors.New("--reason is that of --revoke, which is missing")}
+	default:
+		return nil
+	}
 }
 
 // publishRootCRL hands the root's CRL to the publisher; nil is none.
@@ -94,7 +104,7 @@ func (d *daemon) followRootCRL(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		next, err := d.cfg.ReadRootCRL(d.material.Root)
-		if err == nil && !bytes.Equal(next, current) {
+		if next != nil && err == nil && !bytes.Equal(next, current) { // a file that is gone takes nothing back
 			if err = d.publishRootCRL(next); err == nil {
 				d.logger.Info("the root's new CRL is published")
 			}
