@@ -29,7 +29,7 @@ func (s *suite) purgeKeepsRevocations() {
 	var issued []ca.Certificate
 	revoked := map[certs.Serial]bool{}
 	published, purged := now, now
-	for range 150 {
+	for range 400 {
 		now = now.Add(time.Duration(random.IntN(40)) * time.Minute)
 		switch random.IntN(5) {
 		case 0, 1:
@@ -40,10 +40,13 @@ func (s *suite) purgeKeepsRevocations() {
 		case 2:
 			if len(issued) > 0 {
 				c := issued[random.IntN(len(issued))]
-				if _, err := s.ledger.Revoke(s.ctx, ca.RevokeSelection{Serial: c.Serial}, certs.KeyCompromise, now, "x", false); err == nil {
-					revoked[c.Serial] = true
-				} else if !errors.Is(err, ca.ErrNotFound) { // purged already
-					s.Fatal(err)
+				reason := []certs.Reason{certs.KeyCompromise, hold, hold, release}[random.IntN(4)]
+				_, err := s.ledger.Revoke(s.ctx, ca.RevokeSelection{Serial: c.Serial}, reason, now, "x", false)
+				switch {
+				case err == nil:
+					revoked[c.Serial] = reason != release
+				case !errors.Is(err, ca.ErrNotFound) && !errors.Is(err, ca.ErrRevoked) && !errors.Is(err, ca.ErrNotHeld):
+					s.Fatal(err) // none of: purged already, final, never held
 				}
 			}
 		case 3:
@@ -67,14 +70,17 @@ func (s *suite) purgeKeepsRevocations() {
 	if left := s.serials(ca.CertificateQuery{}); len(left) != 0 {
 		s.Errorf("%d certificates are left for ever", len(left))
 	}
+	if entries := s.entries(); len(entries) != 1 {
+		s.Errorf("%d entries are left, want the newest number only", len(entries))
+	}
 }
 
 func (s *suite) checkKept(issued []ca.Certificate, revoked map[certs.Serial]bool, before, published time.Time) {
 	s.Helper()
 	inLog := map[certs.Serial]bool{}
 	for _, e := range s.entries() {
-		if e.Kind == revocation.Revoked {
-			inLog[e.Serial] = true
+		if e.Kind != revocation.Published {
+			inLog[e.Serial] = e.Kind != revocation.Released
 		}
 	}
 	for _, c := range issued {
