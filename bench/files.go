@@ -2,14 +2,20 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"io"
 	"io/fs"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // writeTLS writes cert.pem (the chain), key.pem and roots.pem into dir, and both.pem for
@@ -36,6 +42,27 @@ func writeTLS(dir string, certificate tls.Certificate, root *x509.Certificate) e
 		}
 	}
 	return nil
+}
+
+// writeSelfSigned is writeTLS for a new certificate of 127.0.0.1, which it returns.
+func writeSelfSigned(dir string) (*x509.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	return certificate, writeTLS(dir, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, certificate)
 }
 
 // readAll makes a connection, reads until the server ends it, and fails if nothing came.

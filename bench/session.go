@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -124,6 +125,25 @@ func waitHTTP(ctx context.Context, client *http.Client, url string) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready: %w", url, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// waitTCP waits until a program accepts connections.
+func waitTCP(ctx context.Context, process *harness.Process, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-process.Done():
+			return fmt.Errorf("%s ended: %w; its output:\n%s", process.Name, process.Wait(), process.Log())
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not listen: %w; its output:\n%s", process.Name, err, process.Log())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
