@@ -16,7 +16,7 @@ const (
 	longestDelay  = 5 * time.Minute
 	longestAdvice = 15 * time.Minute // of Retry-After: a CA's slip must not silence an agent for hours
 	tokenPoll     = 5 * time.Second  // how often a missing token is looked for
-	pollsAtOnce   = 5                // questions about the CA's state without a pause; then one a second
+	pollsAtOnce   = 10               // questions about the CA's state without a pause; then one a second
 	clockCheck    = 30 * time.Second // how often a long sleep looks at the wall clock
 )
 
