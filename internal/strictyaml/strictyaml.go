@@ -37,6 +37,9 @@ func Decode(name string, data []byte, v any) error {
 	if err := checkNesting(name, data); err != nil {
 		return err
 	}
+	if err := checkAliases(name, data); err != nil {
+		return err
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict())
 	err := decoder.Decode(v)
 	if errors.Is(err, io.EOF) {
