@@ -136,39 +136,6 @@ func (f *fakeCA) getCertificate(r *http.Request) (any, error) {
 	return nil, &api.Error{Code: api.CodeNotFound, Message: "no certificate has this serial"}
 }
 
-func (f *fakeCA) revoke(r *http.Request) (any, error) {
-	body := decode[api.RevokeRequest](f, r)
-	result := api.RevokeResult{DryRun: body.DryRun, Sequence: 9}
-	hit := false
-	for i := range f.rows {
-		row := &f.rows[i]
-		switch {
-		case body.Service != "" && row.Service == body.Service && row.Status != "expired":
-		case !body.Serial.IsZero() && row.Serial == body.Serial:
-		case body.Certificate != nil && string(row.DER) == string(body.Certificate):
-		default:
-			continue
-		}
-		hit = true
-		shown := *row
-		shown.DER = nil
-		if row.Status == "revoked" {
-			result.Already = append(result.Already, shown)
-			continue
-		}
-		if !body.DryRun {
-			at := time.Now().UTC().Truncate(time.Second)
-			row.Status, row.RevokedAt, row.Reason = "revoked", &at, body.Reason.String()
-			shown.Status = "revoked"
-		}
-		result.Revoked = append(result.Revoked, shown)
-	}
-	if !hit {
-		return nil, &api.Error{Code: api.CodeNotFound, Message: "no such certificate"}
-	}
-	return result, nil
-}
-
 func (f *fakeCA) addOperator(r *http.Request) (any, error) {
 	body := decode[api.OperatorRequest](f, r)
 	if !slices.Contains([]string{"admin", "issuer", "reader"}, body.Role) {

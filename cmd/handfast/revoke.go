@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,39 +30,42 @@ func reasons() []string {
 
 // revokeOptions are the flags of `revoke`.
 type revokeOptions struct {
-	serial, cert, service, reason string
-	dryRun, yes                   bool
+	serial, cert, service, id, issuedBefore, reason string
+	all, hold, unhold, dryRun, yes                  bool
 }
 
 func newRevokeCommand(a *app) *cobra.Command {
 	var flags connect.Flags
 	var o revokeOptions
 	cmd := &cobra.Command{
-		Use:   "revoke {--serial SERIAL | --cert FILE | --service NAME}",
-		Short: "Revoke certificates, at once and for good",
-		Long: `Revoke one certificate, or every live certificate of a service. When the command
-returns, the revocation is durable and OCSP shows it; the CRLs follow within a
-second. It cannot be undone.
+		Use:   "revoke {--serial SERIAL | --cert FILE | --service NAME | --spiffe-id ID | --all} [--issued-before TIME] [--hold | --unhold]",
+		Short: "Revoke certificates at once, for good or until they are released",
+		Long: `Revoke one certificate, or every live certificate of a service or of a SPIFFE ID.
+--issued-before keeps to those that were issued before a time; with it, --all means
+every service's. When the command returns, all of it is durable and OCSP shows it;
+the CRLs follow within a second. A certificate that has expired counts as live as long
+as it could be rekeyed.
 
-Before more than one certificate is revoked a person at a terminal is asked.
-Elsewhere --service needs --yes.`,
+Revoking cannot be undone. --hold refuses certificates like revoked ones until --unhold
+releases them, or they are revoked. Until then they cannot be renewed. What was
+renewed after TIME is a certificate of its own: name the service without a time, too.
+
+A key whose certificate is revoked for keyCompromise is never certified again.
+
+Before more than one certificate is hit a person at a terminal is shown which, and
+asked. Elsewhere all but --serial and --cert needs --yes.`,
 		Example: `  handfast revoke --serial 1f0c5e... --reason keyCompromise
   handfast revoke --cert /etc/shop/tls/cert.pem
   handfast revoke --service shop --reason cessationOfOperation --dry-run
-  handfast revoke --service shop --reason keyCompromise --yes`,
+  handfast revoke --spiffe-id spiffe://example.org/shop --hold
+  handfast revoke --spiffe-id spiffe://example.org/shop --unhold
+  handfast revoke --all --issued-before 2026-03-01T09:30:00Z --reason keyCompromise
+  handfast revoke --service shop --issued-before 2h --yes`,
 		Args: cobra.NoArgs,
 	}
 	format := outputFlag(cmd, output.Table, output.Wide, output.JSON, output.YAML)
 	flags.Add(cmd.Flags())
-	cmd.Flags().StringVar(&o.serial, "serial", "", "`SERIAL` of the certificate, hexadecimal")
-	cmd.Flags().StringVar(&o.cert, "cert", "", "`FILE` whose first certificate is meant; - is standard input")
-	cmd.Flags().StringVar(&o.service, "service", "", "`NAME` of the service whose live certificates are all meant")
-	cmd.Flags().StringVar(&o.reason, "reason", certs.Unspecified.String(), "one of "+strings.Join(reasons(), ", "))
-	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "only say what would be revoked")
-	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	complete(cmd, "reason", reasons())
-	cmd.MarkFlagsOneRequired("serial", "cert", "service")
-	cmd.MarkFlagsMutuallyExclusive("serial", "cert", "service")
+	o.add(cmd)
 	cmd.RunE = a.withCA(&flags, func(ctx context.Context, s *connect.Session, _ []string) error {
 		request, err := a.revocation(o)
 		if err != nil {
@@ -71,21 +75,57 @@ Elsewhere --service needs --yes.`,
 		if err != nil {
 			return err
 		}
-		return a.show(format.Format, result, func() error { return a.writeRevoked(result, format.Format) })
+		return a.show(format.Format, result, func() error { return a.writeRevoked(result, deedOf(request.Reason), format.Format) })
 	})
 	return cmd
 }
 
+func (o *revokeOptions) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.serial, "serial", "", "`SERIAL` of the certificate, hexadecimal")
+	f.StringVar(&o.cert, "cert", "", "`FILE` whose first certificate is meant; - is standard input")
+	f.StringVar(&o.service, "service", "", "`NAME` of the service whose live certificates are all meant")
+	f.StringVar(&o.id, "spiffe-id", "", "`ID` of a service or an operator whose live certificates are all meant")
+	f.BoolVar(&o.all, "all", false, "every service's live certificates; only with --issued-before")
+	f.StringVar(&o.issuedBefore, "issued-before", "", "only what was issued before `TIME`: RFC 3339, or a duration ago such as 2h")
+	f.BoolVar(&o.hold, "hold", false, "put on hold instead (certificateHold)")
+	f.BoolVar(&o.unhold, "unhold", false, "release what is on hold instead (removeFromCRL)")
+	f.StringVar(&o.reason, "reason", certs.Unspecified.String(), "one of "+strings.Join(reasons(), ", "))
+	f.BoolVar(&o.dryRun, "dry-run", false, "only say what would be hit")
+	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	complete(cmd, "reason", reasons())
+	cmd.MarkFlagsOneRequired("serial", "cert", "service", "spiffe-id", "all")
+	cmd.MarkFlagsMutuallyExclusive("serial", "cert", "service", "spiffe-id", "all")
+	cmd.MarkFlagsMutuallyExclusive("serial", "issued-before")
+	cmd.MarkFlagsMutuallyExclusive("cert", "issued-before")
+	cmd.MarkFlagsMutuallyExclusive("hold", "unhold", "reason")
+}
+
+// several reports whether more than one certificate may be meant.
+func (o *revokeOptions) several() bool { return o.serial == "" && o.cert == "" }
+
 func (a *app) revocation(o revokeOptions) (*api.RevokeRequest, error) {
-	reason, err := certs.ParseReason(o.reason)
+	reason, err := o.deed()
 	if err != nil {
-		return nil, fault.Usagef("--reason: %w", err)
+		return nil, err
 	}
-	request := &api.RevokeRequest{Reason: reason, Service: o.service, DryRun: o.dryRun}
+	request := &api.RevokeRequest{Reason: reason, Service: o.service, AllServices: o.all, DryRun: o.dryRun}
+	if o.all && o.issuedBefore == "" {
+		return nil, fault.Usagef("--all needs --issued-before")
+	}
+	if o.issuedBefore != "" {
+		if request.IssuedBefore, err = parseCutOff(o.issuedBefore, a.now()); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case o.serial != "":
 		if request.Serial, err = certs.ParseSerial(o.serial); err != nil {
 			return nil, fault.Usagef("--serial: %w", err)
+		}
+	case o.id != "":
+		if request.ID, err = certs.ParseID(o.id); err != nil {
+			return nil, fault.Usagef("--spiffe-id: %w", err)
 		}
 	case o.cert != "":
 		content, err := pemfile.Read(o.cert, a.stdin)
@@ -100,11 +140,42 @@ func (a *app) revocation(o revokeOptions) (*api.RevokeRequest, error) {
 	return request, nil
 }
 
-// revoke asks before it hits several: what it would hit is found out by a dry run.
+// deed is the reason that tells the CA what to do.
+func (o *revokeOptions) deed() (certs.Reason, error) {
+	switch {
+	case o.hold:
+		return certs.CertificateHold, nil
+	case o.unhold:
+		return certs.RemoveFromCRL, nil
+	}
+	reason, err := certs.ParseReason(o.reason)
+	if err != nil {
+		return 0, fault.Usagef("--reason: %w", err)
+	}
+	if reason == certs.CertificateHold || reason == certs.RemoveFromCRL {
+		return 0, fault.Usagef("--reason: %s is not final: use --hold and --unhold", reason)
+	}
+	return reason, nil
+}
+
+// parseCutOff reads a time, or how long ago it was.
+func parseCutOff(text string, now time.Time) (time.Time, error) {
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return now.Add(-ago).UTC(), nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, fault.Usagef("--issued-before: %q is neither a time such as 2026-03-01T09:30:00Z nor a duration such as 2h", text)
+	}
+	return at.UTC(), nil
+}
+
+// revoke shows what it would hit, found out by a dry run, and asks before it hits several.
 func (a *app) revoke(ctx context.Context, client *api.Client, request *api.RevokeRequest, o revokeOptions) (*api.RevokeResult, error) {
-	if o.service != "" && !o.dryRun && !o.yes {
+	words := deedOf(request.Reason)
+	if o.several() && !o.dryRun && !o.yes {
 		if !output.IsTerminal(a.stdin) {
-			return nil, a.confirm("revoke every live certificate of " + o.service)
+			return nil, a.confirm(words.imperative + " every live certificate" + o.target(request))
 		}
 		rehearsal := *request
 		rehearsal.DryRun = true
@@ -112,8 +183,11 @@ func (a *app) revoke(ctx context.Context, client *api.Client, request *api.Revok
 		if err != nil {
 			return nil, connect.Explain("revoke", err)
 		}
-		if n := len(would.Revoked); n > 1 {
-			if err := a.confirm(fmt.Sprintf("This revokes %d live certificates of %s, for good.", n, o.service)); err != nil {
+		if n := hit(would); n > 1 {
+			if err := a.preview(would); err != nil {
+				return nil, err
+			}
+			if err := a.confirm(fmt.Sprintf("This "+words.question+".", n, o.target(request))); err != nil {
 				return nil, err
 			}
 		}
@@ -122,19 +196,65 @@ func (a *app) revoke(ctx context.Context, client *api.Client, request *api.Revok
 	return result, connect.Explain("revoke", err)
 }
 
-func (a *app) writeRevoked(r *api.RevokeResult, format output.Format) error {
+// target names what is meant, after "certificates".
+func (o *revokeOptions) target(request *api.RevokeRequest) string {
+	text := " of " + o.service + o.id
+	if o.all {
+		text = " of every service"
+	}
+	if !request.IssuedBefore.IsZero() {
+		text += ", issued before " + output.Stamp(request.IssuedBefore)
+	}
+	return text
+}
+
+// maxPreview is how many certificates a person is shown before the question.
+const maxPreview = 20
+
+func (a *app) preview(would *api.RevokeResult) error {
+	shown := would.Revoked[:min(len(would.Revoked), maxPreview)]
+	if err := certificateGrid(shown, false, a.now()).Write(a.stderr, a.errStyle); err != nil {
+		return err
+	}
+	if rest := hit(would) - len(shown); rest > 0 {
+		a.note(fmt.Sprintf("and %d more: --dry-run -o json lists them", rest))
+	}
+	return nil
+}
+
+// hit is how many certificates a result is about; it lists the first thousand.
+func hit(r *api.RevokeResult) int { return max(r.Total, len(r.Revoked)) }
+
+// deed is how people talk of what was asked for.
+type deed struct{ imperative, question, done, would, already string }
+
+func deedOf(reason certs.Reason) deed {
+	switch reason {
+	case certs.CertificateHold:
+		return deed{"hold", "puts %d live certificates%s on hold", "put on hold", "would be put on hold", "already on hold or revoked"}
+	case certs.RemoveFromCRL:
+		return deed{"release", "releases %d certificates%s from hold", "released", "would be released", "already released or revoked for good"}
+	default:
+		return deed{"revoke", "revokes %d live certificates%s, for good", "revoked", "would be revoked", "already revoked before"}
+	}
+}
+
+func (a *app) writeRevoked(r *api.RevokeResult, words deed, format output.Format) error {
 	if len(r.Revoked) > 0 {
 		if err := certificateGrid(r.Revoked, format == output.Wide, a.now()).Write(a.stdout, a.outStyle); err != nil {
 			return err
 		}
 	}
-	verb := "revoked"
+	verb := words.done
 	if r.DryRun {
-		verb = "would be revoked (a dry run: nothing was changed)"
+		verb = words.would + " (a dry run: nothing was changed)"
 	}
-	text := fmt.Sprintf("%s %s", plural(len(r.Revoked), "certificate"), verb)
+	text := fmt.Sprintf("%s %s", plural(hit(r), "certificate"), verb)
+	if rest := hit(r) - len(r.Revoked); rest > 0 {
+		text += fmt.Sprintf(" (the first %d are listed)", len(r.Revoked))
+	}
 	if n := len(r.Already); n > 0 {
-		text += fmt.Sprintf(", %d already revoked before", n)
+		text += fmt.Sprintf(", %d %s", n, words.already)
 	}
 	return a.say("%s", text)
 }

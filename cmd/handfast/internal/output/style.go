@@ -72,7 +72,7 @@ func StatusColour(status string) Colour {
 	switch status {
 	case "valid", "good":
 		return Green
-	case "expired":
+	case "expired", "held":
 		return Yellow
 	case "revoked":
 		return Red

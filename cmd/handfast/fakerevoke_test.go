@@ -1,0 +1,75 @@
+package main
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/certs"
+)
+
+// meant reports whether a request names row.
+func meant(body *api.RevokeRequest, row *api.Certificate) bool {
+	switch {
+	case !body.Serial.IsZero():
+		return row.Serial == body.Serial
+	case body.Certificate != nil:
+		return string(row.DER) == string(body.Certificate)
+	case row.Status == "expired" || !body.IssuedBefore.IsZero() && !row.IssuedAt.Before(body.IssuedBefore):
+		return false
+	case body.AllServices:
+		return row.Kind == "service"
+	case !body.ID.IsZero():
+		return row.ID == body.ID
+	default:
+		return body.Service != "" && row.Service == body.Service
+	}
+}
+
+// outcome is the status that a reason leads to, and those that it changes.
+func outcome(reason certs.Reason) (to string, from map[string]bool) {
+	switch reason {
+	case certs.CertificateHold:
+		return "held", map[string]bool{"valid": true}
+	case certs.RemoveFromCRL:
+		return "valid", map[string]bool{"held": true}
+	default:
+		return "revoked", map[string]bool{"valid": true, "held": true, "expired": true}
+	}
+}
+
+func (f *fakeCA) revoke(r *http.Request) (any, error) {
+	body := decode[api.RevokeRequest](f, r)
+	result := api.RevokeResult{DryRun: body.DryRun, Sequence: 9}
+	to, from := outcome(body.Reason)
+	hit := false
+	for i := range f.rows {
+		row := &f.rows[i]
+		if !meant(&body, row) {
+			continue
+		}
+		hit = true
+		shown := *row
+		shown.DER = nil
+		if !from[row.Status] {
+			if body.Reason != certs.RemoveFromCRL || row.Status != "valid" {
+				result.Already = append(result.Already, shown)
+			}
+			continue
+		}
+		if !body.DryRun {
+			row.Status, row.RevokedAt, row.Reason = to, nil, ""
+			if to != "valid" {
+				at := time.Now().UTC().Truncate(time.Second)
+				row.RevokedAt, row.Reason = &at, body.Reason.String()
+			}
+			shown.Status = to
+		}
+		result.Revoked = append(result.Revoked, shown)
+	}
+	if !hit {
+		return nil, &api.Error{Code: api.CodeNotFound, Message: "no such certificate"}
+	}
+	result.Total = len(result.Revoked)
+	return result, nil
+}
