@@ -11,7 +11,6 @@ import (
 // metrics are the agent's. Labels are categories out of small sets.
 type metrics struct {
 	attempts     *prometheus.CounterVec
-	lastResult   prometheus.Gauge
 	saveFailures prometheus.Counter
 }
 
@@ -21,10 +20,6 @@ func newMetrics(a *Agent, registerer prometheus.Registerer) (*metrics, error) {
 			Name: "handfast_agent_renewals_total",
 			Help: "Enrolments, renewals and rekeys by result: ok, or the CA's error code, or no_answer.",
 		}, []string{"kind", "result"}),
-		lastResult: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "handfast_agent_last_renewal_success",
-			Help: "1 when the last enrolment, renewal or rekey succeeded, 0 when it failed.",
-		}),
 		saveFailures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "handfast_agent_state_save_failures_total",
 			Help: "Writes of the state directory that failed. The state in memory stays in use.",
@@ -33,7 +28,7 @@ func newMetrics(a *Agent, registerer prometheus.Registerer) (*metrics, error) {
 	if registerer == nil {
 		return m, nil
 	}
-	for _, collector := range []prometheus.Collector{m.attempts, m.lastResult, m.saveFailures, newStateCollector(a)} {
+	for _, collector := range []prometheus.Collector{m.attempts, m.saveFailures, newStateCollector(a)} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, err
 		}
@@ -43,11 +38,6 @@ func newMetrics(a *Agent, registerer prometheus.Registerer) (*metrics, error) {
 
 func (m *metrics) attempt(kind purpose, err error) {
 	m.attempts.WithLabelValues(string(kind), result(err)).Inc()
-	if err == nil {
-		m.lastResult.Set(1)
-	} else {
-		m.lastResult.Set(0)
-	}
 }
 
 func result(err error) string {
@@ -71,8 +61,8 @@ func knownCode(code api.Code) bool {
 
 // stateCollector reads the ages at each scrape.
 type stateCollector struct {
-	agent                                       *Agent
-	expiry, renewal, ready, policy, crl, offset *prometheus.Desc
+	agent                                             *Agent
+	expiry, renewal, ready, policy, crl, offset, last *prometheus.Desc
 }
 
 func newStateCollector(a *Agent) *stateCollector {
@@ -87,12 +77,13 @@ func newStateCollector(a *Agent) *stateCollector {
 		policy:  desc("policy_age_seconds", "Seconds since the CA confirmed policy, roots and revocation last."),
 		crl:     desc("crl_age_seconds", "Seconds since the CRL of the issuer was made.", "issuer"),
 		offset:  desc("clock_offset_seconds", "How far the CA's clock is ahead of this host's."),
+		last:    desc("last_renewal_success", "1 when the last enrolment, renewal or rekey succeeded, 0 when it failed. Absent until there was one since the start."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{c.expiry, c.renewal, c.ready, c.policy, c.crl, c.offset} {
+	for _, desc := range []*prometheus.Desc{c.expiry, c.renewal, c.ready, c.policy, c.crl, c.offset, c.last} {
 		out <- desc
 	}
 }
@@ -103,11 +94,10 @@ func (c *stateCollector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
 	s := c.agent.Status()
-	ready := 0.0
-	if s.Ready {
-		ready = 1
+	gauge(c.ready, oneIf(s.Ready))
+	if s.LastAttempt != nil {
+		gauge(c.last, oneIf(s.LastAttempt.Error == ""))
 	}
-	gauge(c.ready, ready)
 	if !s.NotAfter.IsZero() {
 		gauge(c.expiry, s.NotAfter.Sub(s.OwnClock).Seconds())
 		gauge(c.renewal, s.NextRenewal.Sub(s.OwnClock).Seconds())
@@ -121,4 +111,11 @@ func (c *stateCollector) Collect(out chan<- prometheus.Metric) {
 	if s.CAClock != nil {
 		gauge(c.offset, s.CAClock.Sub(s.OwnClock).Seconds())
 	}
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }

@@ -152,6 +152,31 @@ func TestMetricsTellAgesAndResults(t *testing.T) {
 	})
 }
 
+// A restart is no failed renewal.
+func TestLastResultIsAbsentUntilThereIsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, log := newFakeCA(t), &logBuffer{}
+		cfg := ca.config(log)
+		cfg.StateDir = filepath.Join(t.TempDir(), "state")
+		_, stop := start(t, cfg)
+		synctest.Wait()
+		stop()
+		registry := prometheus.NewRegistry()
+		cfg.Registerer = registry
+		_, stop = start(t, cfg)
+		defer stop()
+		synctest.Wait()
+		if value, there := gather(t, registry)["handfast_agent_last_renewal_success"]; there {
+			t.Errorf("after a restart it is %v", value)
+		}
+		time.Sleep(45 * time.Minute)
+		synctest.Wait()
+		if value := gather(t, registry)["handfast_agent_last_renewal_success"]; value != 1 {
+			t.Errorf("after a renewal it is %v", value)
+		}
+	})
+}
+
 // gather returns the sum of each family.
 func gather(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 	t.Helper()

@@ -47,8 +47,10 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-// counter returns what counts a connection's bytes. The two counters are looked up once.
+// counter returns what counts a connection's bytes. The two counters are looked up once. From here on
+// the direction's gauge is there: that nothing is open yet is 0 and not absent.
 func (m *metrics) counter(way direction) func(toPeer bool, n int) {
+	m.open.WithLabelValues(string(way))
 	out, in := m.bytes.WithLabelValues(string(way), "peer"), m.bytes.WithLabelValues(string(way), "local")
 	return func(toPeer bool, n int) {
 		if toPeer {
