@@ -129,7 +129,7 @@ func (f *fakeCA) routes() http.Handler {
 	handle("GET "+api.PathCertificates+"/{serial}", operators, f.getCertificate)
 	handle("POST "+api.PathRevocations, operators, f.revoke)
 	handle("GET "+api.PathOperators, operators, func(*http.Request) (any, error) { return api.OperatorList{Operators: f.operators}, nil })
-	handle("POST "+api.PathOperators, operators, f.addOperator)
+	handle("POST "+api.PathOperators, operators, f.once(f.addOperator))
 	handle("DELETE "+api.PathOperators+"/{name}", operators, f.deleteOperator)
 	handle("POST "+api.PathOperatorRenew, operators, f.once(f.renew))
 	handle("GET "+api.PathStatus, operators, f.status)

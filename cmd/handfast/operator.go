@@ -81,6 +81,9 @@ func (a *app) addOperator(ctx context.Context, s *connect.Session, request *api.
 	}
 	issued, err := s.API.AddOperator(ctx, request)
 	if err != nil {
+		if connect.Lost(err) {
+			a.warn(fmt.Sprintf("the answer was lost: if handfast operator list shows %[1]s, run handfast operator remove %[1]s before you repeat this", request.Name))
+		}
 		return connect.Explain("add operator "+request.Name, err)
 	}
 	fresh, err := newContext(s.Context, issued, key, a.now())

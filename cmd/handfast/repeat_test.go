@@ -55,3 +55,15 @@ func TestLostAnswersOrphanNoCertificate(t *testing.T) {
 		})
 	}
 }
+
+// Adding an operator has no idempotency key: it is asked once, and the way out is told.
+func TestLostAnswerToAddingAnOperator(t *testing.T) {
+	ca := newFakeCA(t)
+	t.Cleanup(ca.close)
+	t.Chdir(filepath.Dir(contextAt(t, ca, "admin")))
+	ca.lose = 1
+	_, stderr, code := runs(t, "operator", "add", "bob", "--role", "reader")
+	if code != fault.Unreachable || !strings.Contains(stderr, "handfast operator remove bob") || len(ca.asked) != 1 {
+		t.Errorf("exit code %d, asked %d times, stderr %s; want the way out", code, len(ca.asked), stderr)
+	}
+}

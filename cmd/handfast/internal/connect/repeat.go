@@ -23,7 +23,7 @@ const repeatAfter = 300 * time.Millisecond
 func Issued(ctx context.Context, warn func(string), ask func(idem string) (*api.Issued, error)) (*api.Issued, error) {
 	idem := rand.Text()
 	issued, err := ask(idem)
-	if !lost(err) {
+	if !Lost(err) {
 		return issued, err
 	}
 	select {
@@ -31,15 +31,15 @@ func Issued(ctx context.Context, warn func(string), ask func(idem string) (*api.
 		return nil, err
 	case <-time.After(repeatAfter):
 	}
-	if issued, err = ask(idem); lost(err) {
+	if issued, err = ask(idem); Lost(err) {
 		warn("no answer came, twice: a certificate may have been issued all the same; handfast list shows it, handfast revoke ends it")
 	}
 	return issued, err
 }
 
-// lost reports whether err leaves open what the CA did. It did nothing when it said so,
+// Lost reports whether err leaves open what the CA did. It did nothing when it said so,
 // when it is not the CA, or when it was never reached.
-func lost(err error) bool {
+func Lost(err error) bool {
 	var refused *api.Error
 	var wrongPeer *certs.Refusal
 	var network *net.OpError

@@ -33,8 +33,8 @@ func TestLost(t *testing.T) {
 		{"not the CA", transport(&certs.Refusal{Cause: certs.CauseWrongIdentity}), false},
 		{"certificate refused", transport(&net.OpError{Op: "remote error", Err: errors.New("remote error: tls: bad certificate")}), false},
 	} {
-		if got := lost(tt.err); got != tt.want {
-			t.Errorf("%s: lost = %v; want %v", tt.name, got, tt.want)
+		if got := Lost(tt.err); got != tt.want {
+			t.Errorf("%s: Lost = %v; want %v", tt.name, got, tt.want)
 		}
 	}
 }
