@@ -62,6 +62,11 @@ fuzz: ## Run each fuzz target for FUZZTIME
 		done; \
 	done
 
+# BENCH names one or several of issue, renew, ocsp, crl, proxy, limit and profile; without it all but the profile run.
+.PHONY: bench
+bench: ## Measure beside other programs, in turns; BENCH=issue for one part
+	cd bench && $(GO) run . -keep $(BENCH)
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf bin

@@ -147,7 +147,7 @@ func (s *session) crl(ctx context.Context) error {
 		}
 		who = append(who, s.downloading("nginx", process.PID(), "http://"+address+"/full.crl"))
 	}
-	return s.hold(ctx, contest{name: "crl", unit: "download", units: s.units(5000), memory: true, rates: true}, who...)
+	return s.hold(ctx, contest{name: "crl", unit: "download", units: s.units(16000), memory: true, rates: true}, who...)
 }
 
 func (s *session) downloading(name string, pid int, url string) contestant {
