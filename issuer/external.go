@@ -65,7 +65,10 @@ func CheckIntermediate(chain []*x509.Certificate, root *x509.Certificate, pub cr
 			return fmt.Errorf("certificate %d of the chain (%s): %w", i+1, cert.Subject, err)
 		}
 	}
-	// The standard verifier sees what the links do not: path lengths, name constraints, unknown critical extensions.
+	if err := checkRoom(path); err != nil {
+		return err
+	}
+	// The standard verifier sees what the links do not: name constraints, unknown critical extensions.
 	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
 	roots.AddCert(root)
 	for _, cert := range chain[1:] {
@@ -74,6 +77,17 @@ func CheckIntermediate(chain []*x509.Certificate, root *x509.Certificate, pub cr
 	options := x509.VerifyOptions{Roots: roots, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
 	if _, err := issuing.Verify(options); err != nil {
 		return fmt.Errorf("the chain does not verify up to the root: %w", err)
+	}
+	return nil
+}
+
+// checkRoom holds each path length against the CA certificates that stand below it once there
+// is a leaf (RFC 5280, section 6.1.4 (m)). The standard verifier takes the issuing certificate for the leaf.
+func checkRoom(path []*x509.Certificate) error {
+	for below, cert := range path {
+		if limited := cert.MaxPathLen > 0 || cert.MaxPathLenZero; limited && cert.MaxPathLen < below {
+			return fmt.Errorf("%s allows a path length of %d, but %d CA certificates stand below it, so no leaf would verify", cert.Subject, cert.MaxPathLen, below)
+		}
 	}
 	return nil
 }

@@ -110,6 +110,39 @@ func TestCheckIntermediate(t *testing.T) {
 	}
 }
 
+// A chain whose upper certificates leave no room for this CA's leaves verifies by itself,
+// and every certificate issued under it would be refused (RFC 5280, section 6.1.4 (m)).
+func TestCheckIntermediateLeavesRoomForLeaves(t *testing.T) {
+	td := mustTrustDomain(t, "prod.example.org")
+	ca := newTestCA(t, ECDSAP256)
+	upperKey, key := mustKey(t, ECDSAP256), mustKey(t, ECDSAP256)
+	upperCSR, err := NewIntermediateCSR(upperKey, IntermediateRequest{TrustDomain: td, Name: "upper"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := NewIntermediateCSR(key, IntermediateRequest{TrustDomain: td})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		path int
+		zero bool
+		good bool
+	}{
+		{"no room", 0, true, false},
+		{"room for one", 1, false, true},
+		{"no limit", -1, false, true},
+	} {
+		upper := signExternally(t, ca, upperCSR, func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = tt.path, tt.zero })
+		issuing := signExternally(t, testCA{root: upper, rootKey: upperKey}, csr, nil)
+		err := CheckIntermediate([]*x509.Certificate{issuing, upper}, ca.root, key.Public(), epoch())
+		if tt.good && err != nil || !tt.good && (err == nil || !strings.Contains(err.Error(), "path length")) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
 // A root of the same name with another key is not the root (Vault CVE-2025-6037's kin).
 func TestCheckIntermediateWithNamesake(t *testing.T) {
 	ca := newTestCA(t, ECDSAP256)
