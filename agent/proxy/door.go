@@ -23,6 +23,8 @@ type door struct {
 	handle   func(context.Context, net.Conn)
 	failed   func(error) // an accept that failed and is tried again
 
+	strangers *strangers
+
 	accepted atomic.Int64
 	mu       sync.Mutex
 	open     map[net.Conn]struct{}
@@ -32,7 +34,7 @@ type door struct {
 func newDoor(listener net.Listener, address string, limit int) *door {
 	return &door{
 		listener: listener, address: address,
-		slots: make(chan struct{}, limit), open: make(map[net.Conn]struct{}),
+		slots: make(chan struct{}, limit), open: make(map[net.Conn]struct{}), strangers: newStrangers(),
 	}
 }
 
@@ -43,9 +45,7 @@ func (d *door) serve(ctx context.Context, work context.Context) {
 	defer stop()
 	pause := firstAcceptPause
 	for {
-		select {
-		case d.slots <- struct{}{}: // before Accept: who has to wait does so in the kernel's queue
-		case <-ctx.Done():
+		if !d.acquire(ctx) { // before Accept: who has to wait does so in the kernel's queue
 			return
 		}
 		conn, err := d.listener.Accept()

@@ -41,7 +41,11 @@ func (p *Proxy) newInbound(spec Inbound, listener net.Listener) *inboundListener
 
 // welcome takes one connection from its handshake to its end.
 func (in *inboundListener) welcome(ctx context.Context, conn net.Conn) {
+	stranger := in.strangers.enter(conn)
 	secure, peer, err := in.handshake(ctx, conn)
+	if in.strangers.leave(stranger) {
+		err = errCrowdedOut
+	}
 	if err != nil {
 		in.proxy.refuse(inbound, in.spec.Listen, conn, peer, err)
 		return

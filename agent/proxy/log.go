@@ -167,6 +167,8 @@ func causeOf(err error) string {
 		return string(certs.CausePolicyUnknown)
 	case errors.Is(err, errPeerExpired):
 		return string(certs.CauseExpired)
+	case errors.Is(err, errCrowdedOut):
+		return "crowded_out"
 	case errors.Is(err, errDraining):
 		return "draining"
 	case errors.Is(err, errIdle):
