@@ -28,6 +28,9 @@ func TestCertsReadsCRLs(t *testing.T) {
 		{"good", [][]byte{e.served(t, e.urls.Full())}, e.good.DER, ""},
 		{"revoked", [][]byte{e.served(t, e.urls.Full())}, e.bad.DER, certs.CauseRevoked},
 		{"revoked, before", [][]byte{e.before}, e.bad.DER, ""},
+		{"on hold", [][]byte{e.served(t, e.urls.Full())}, e.held.DER, certs.CauseRevoked},
+		{"released, before", [][]byte{e.holding}, e.released.DER, certs.CauseRevoked},
+		{"released", [][]byte{e.served(t, e.urls.Full())}, e.released.DER, ""},
 	} {
 		revocation := must[*certs.Revocation](t)(certs.NewRevocation(test.crls))
 		chain := []*x509.Certificate{must[*x509.Certificate](t)(x509.ParseCertificate(test.leaf)), e.issuer.Certificate()}
