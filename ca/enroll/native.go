@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/ca"
+	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
 )
 
@@ -28,8 +29,6 @@ const skew = time.Minute
 
 const (
 	nativeKeySize = 32
-	nativeIssuer  = "handfast"
-	nativeType    = "handfast-enrol+jwt"
 	// jtiSize is 160 random bits; ids never collide by chance.
 	jtiSize = 20
 )
@@ -101,7 +100,7 @@ func (n native) mint(service string, ttl time.Duration) (string, time.Time, erro
 	now := n.now().Truncate(time.Second)
 	expires := now.Add(ttl)
 	payload, err := json.Marshal(nativeClaims{
-		Issuer:      nativeIssuer,
+		Issuer:      api.TokenIssuer,
 		Audience:    n.trustDomain.String(),
 		Subject:     service,
 		ID:          base64.RawURLEncoding.EncodeToString(jti),
@@ -134,8 +133,8 @@ func (n native) verify(c compact) (ca.Claim, error) {
 		return ca.Claim{}, invalid("its claims are malformed")
 	}
 	switch {
-	case claims.Issuer != nativeIssuer:
-		return ca.Claim{}, invalid("its issuer is not %q", nativeIssuer)
+	case claims.Issuer != api.TokenIssuer:
+		return ca.Claim{}, invalid("its issuer is not %q", api.TokenIssuer)
 	case claims.Audience != n.trustDomain.String():
 		return ca.Claim{}, invalid("it is for trust domain %q, not for %q", claims.Audience, n.trustDomain)
 	case len(claims.ID) < base64.RawURLEncoding.EncodedLen(16) || len(claims.ID) > 128:
