@@ -86,7 +86,7 @@ func (s *session) disk(ctx context.Context, ours *authority, peer *stepCA) error
 	}
 	live := float64(status.Live)
 	s.figure("issue-disk", "issue: space on disk per live certificate, with tokens and idempotency keys", "bytes",
-		report.NewSeries("handfast", float64(own)/live), report.NewSeries("step-ca", float64(theirs)/live))
+		report.NewSeries(report.Ours, float64(own)/live), report.NewSeries("step-ca", float64(theirs)/live))
 	return nil
 }
 
@@ -110,20 +110,26 @@ func diskUse(dir, pattern string) (int64, error) {
 	return sum, err
 }
 
-// halfLoad measures latency at half of the throughput that the machine had just now.
+// halfLoad measures latency at half of the throughput that each one had just now.
 func (s *session) halfLoad(ctx context.Context, who []contestant, units int) error {
-	var series []report.Series
-	for _, w := range who {
-		rates := s.rates("issue-rate", w.name)
-		rate := stats.Median(rates) / 2
-		if err := w.prepare(units); err != nil {
-			return err
+	units = max(units/2, 1)
+	rounds := make([][]float64, len(who))
+	for range s.rounds {
+		for i, w := range who {
+			if err := w.prepare(units); err != nil {
+				return err
+			}
+			rate := stats.Median(s.rates("issue-rate", w.name)) / 2
+			result, err := load.Paced(ctx, s.clients, units, rate, w.do)
+			if err != nil {
+				return err
+			}
+			rounds[i] = append(rounds[i], micro(stats.Percentile(result.Latencies, 0.99))/1000)
 		}
-		result, err := load.Paced(ctx, s.clients, units, rate, w.do)
-		if err != nil {
-			return err
-		}
-		series = append(series, report.NewSeries(w.name, micro(stats.Percentile(result.Latencies, 0.99))/1000))
+	}
+	series := make([]report.Series, len(who))
+	for i, w := range who {
+		series[i] = report.NewSeries(w.name, rounds[i]...)
 	}
 	s.figure("issue-half-load-p99", "issue: 99th percentile of latency at half of each one's throughput", "ms", series...)
 	return nil

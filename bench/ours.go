@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/handfast/handfast/bench/internal/report"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/ca/enroll"
 	"github.com/handfast/handfast/ca/home"
@@ -131,7 +132,7 @@ func (a *authority) enrolment(clients int) contestant {
 	all := callers(clients, func(int) *tls.Config { return a.clientTLS() })
 	var bodies [][]byte
 	return contestant{
-		name: "handfast", pid: a.Process.PID(),
+		name: report.Ours, pid: a.Process.PID(),
 		prepare: func(units int) (err error) {
 			bodies, err = prepare(units, func(r request) ([]byte, error) {
 				token, _, err := a.tokens.Mint(service, 0)
@@ -154,7 +155,7 @@ func (a *authority) renewal(credentials []tls.Certificate, anew bool) contestant
 	all := callers(len(credentials), func(i int) *tls.Config { return a.clientTLS(credentials[i]) })
 	var bodies [][]byte
 	return contestant{
-		name: "handfast", pid: a.Process.PID(),
+		name: report.Ours, pid: a.Process.PID(),
 		prepare: func(units int) (err error) {
 			bodies, err = prepare(units, func(r request) ([]byte, error) { return json.Marshal(api.RenewRequest{CSR: r.der}) })
 			return err

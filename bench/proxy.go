@@ -97,7 +97,7 @@ func (b *proxyBench) startAll(ctx context.Context, mode, backend string) error {
 		return err
 	}
 	process, address, err := b.startAgent(ctx, mode, backend)
-	if err := add("handfast", process, address, err); err != nil {
+	if err := add(report.Ours, process, address, err); err != nil {
 		return err
 	}
 	process, address, err = b.bare(ctx, map[string]string{"http": "reverse", "tcp": "copy"}[mode], backend, b.tlsDir)
@@ -232,7 +232,7 @@ func (b *proxyBench) handshakes(ctx context.Context) error {
 	var classical, hybrid []contestant
 	for _, server := range b.servers {
 		classical = append(classical, contestant{name: server.name, pid: server.pid, do: b.shake(server, tls.X25519)})
-		if server.name == "handfast" || server.name == "bare-go" {
+		if server.name == report.Ours || server.name == "bare-go" {
 			hybrid = append(hybrid, contestant{name: server.name, pid: server.pid, do: b.shake(server, tls.X25519MLKEM768)})
 		}
 	}

@@ -4,16 +4,21 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"time"
 
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 	"golang.org/x/crypto/ocsp"
 
+	"github.com/handfast/handfast/bench/internal/report"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/internal/harness"
@@ -22,8 +27,9 @@ import (
 // revoked is how many certificates the CRL lists that is served.
 const revoked = 1000
 
-// ocsp compares OCSP by POST over kept plain HTTP. Ours signs fresh responses; bare Go
-// signs one for each request without looking anything up; cfssl serves finished ones.
+// ocsp compares OCSP by POST over kept plain HTTP: requests that finished answers serve, as
+// cfssl has them and our responder keeps them; and requests with a nonce, each of which
+// needs a signature of its own, beside bare Go, which signs and looks nothing up.
 func (s *session) ocsp(ctx context.Context) error {
 	ours, err := s.startCA(ctx)
 	if err != nil {
@@ -47,17 +53,51 @@ func (s *session) ocsp(ctx context.Context) error {
 			return err
 		}
 	}
-	own := s.asking("handfast", ours.Process.PID(), "http://"+ours.Public+"/ocsp", requests)
+	own := s.asking(report.Ours, ours.Process.PID(), "http://"+ours.Public+"/ocsp", requests)
 	process, address, err := s.bare(ctx, "ocsp", "", "")
 	if err != nil {
 		return err
 	}
-	who := []contestant{own.contestant, s.asking("bare-go", process.PID(), "http://"+address+"/", requests).contestant}
 	finished, err := s.startCFSSL(ctx, own, requests)
 	if err != nil {
 		return err
 	}
-	return s.hold(ctx, contest{name: "ocsp", unit: "response", units: s.units(8000), memory: true, rates: true}, append(who, finished)...)
+	if err := s.hold(ctx, contest{name: "ocsp", unit: "response", units: s.units(10000), memory: true, rates: true}, own.contestant, finished); err != nil {
+		return err
+	}
+	fresh, err := parallel(8*s.units(5000), func(i int) ([]byte, error) { return withNonce(requests[i%len(requests)]) })
+	if err != nil {
+		return err
+	}
+	return s.hold(ctx, contest{name: "ocsp-nonce", unit: "response", units: s.units(5000), rates: true},
+		s.asking(report.Ours, ours.Process.PID(), "http://"+ours.Public+"/ocsp", fresh).contestant,
+		s.asking("bare-go", process.PID(), "http://"+address+"/", fresh).contestant)
+}
+
+// withNonce adds a nonce (RFC 9654) to a request that has no extensions.
+func withNonce(request []byte) ([]byte, error) {
+	var outer, tbs cryptobyte.String
+	input := cryptobyte.String(request)
+	if !input.ReadASN1(&outer, asn1.SEQUENCE) || !outer.ReadASN1(&tbs, asn1.SEQUENCE) {
+		return nil, errors.New("not an OCSP request")
+	}
+	nonce := make([]byte, 32)
+	rand.Read(nonce) //nolint:errcheck // never fails
+	var b cryptobyte.Builder
+	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddBytes(tbs)
+			b.AddASN1(asn1.Tag(2).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
+				b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+					b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+						b.AddASN1ObjectIdentifier([]int{1, 3, 6, 1, 5, 5, 7, 48, 1, 2})
+						b.AddASN1(asn1.OCTET_STRING, func(b *cryptobyte.Builder) { b.AddASN1OctetString(nonce) })
+					})
+				})
+			})
+		})
+	})
+	return b.Bytes()
 }
 
 // asking posts the requests in turn and checks that each is answered with a status.
@@ -134,7 +174,7 @@ func (s *session) crl(ctx context.Context) error {
 	if err := os.Chmod(s.path(), 0o755); err != nil {
 		return err
 	}
-	who := []contestant{s.downloading("handfast", ours.Process.PID(), url)}
+	who := []contestant{s.downloading(report.Ours, ours.Process.PID(), url)}
 	process, address, err := s.bare(ctx, "static", file, "")
 	if err != nil {
 		return err

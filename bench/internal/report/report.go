@@ -32,7 +32,11 @@ func NewSeries(who string, rounds ...float64) Series {
 	return Series{Who: who, Rounds: rounds, Summary: stats.Summarize(rounds)}
 }
 
-// Figure is one thing that was measured of one or more contestants. The first is ours.
+// Ours is the name of the contestant that the others are compared with.
+const Ours = "handfast"
+
+// Figure is one thing that was measured of one or more contestants. Where ours is among
+// them it is the first.
 type Figure struct {
 	Bench  string    `json:"bench"` // what `make bench BENCH=` takes
 	Name   string    `json:"name"`
@@ -46,14 +50,17 @@ type Figure struct {
 //
 //	bench NAME ours=V peer=PEER:V ratio=V unit=U
 //
-// Values are medians; a figure without a peer has "-" for peer and ratio.
+// Values are medians; "-" stands for what a figure does not have.
 func (f Figure) Lines() []string {
-	ours := f.Series[0].Median
-	if len(f.Series) == 1 {
-		return []string{fmt.Sprintf("bench %s ours=%s peer=- ratio=- unit=%s", f.Name, number(ours), f.Unit)}
+	ours, peers := math.NaN(), f.Series
+	if f.Series[0].Who == Ours {
+		ours, peers = f.Series[0].Median, f.Series[1:]
+		if len(peers) == 0 {
+			return []string{fmt.Sprintf("bench %s ours=%s peer=- ratio=- unit=%s", f.Name, number(ours), f.Unit)}
+		}
 	}
-	lines := make([]string, 0, len(f.Series)-1)
-	for _, peer := range f.Series[1:] {
+	lines := make([]string, 0, len(peers))
+	for _, peer := range peers {
 		lines = append(lines, fmt.Sprintf("bench %s ours=%s peer=%s:%s ratio=%s unit=%s",
 			f.Name, number(ours), peer.Who, number(peer.Median), number(ours/peer.Median), f.Unit))
 	}
@@ -137,15 +144,20 @@ func (r Results) Save(path string) error {
 	return os.WriteFile(path, append(data, '\n'), 0o644)
 }
 
-// Markdown is a table of figures: a row each, a column of ratios.
+// Markdown is a table of figures. Figures with ours have a column for it and one of ratios;
+// those without are plain.
 func Markdown(figures []Figure) string {
 	var b strings.Builder
+	if !slices.ContainsFunc(figures, func(f Figure) bool { return f.Series[0].Who == Ours }) {
+		b.WriteString("| figure | unit | median (lowest to highest) |\n| --- | --- | --- |\n")
+		for _, f := range figures {
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", f.What, f.Unit, ranged(f.Series[0].Summary))
+		}
+		return b.String()
+	}
 	b.WriteString("| figure | unit | Handfast | peer | median (lowest to highest) | ours / peer |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, f := range figures {
 		ours := f.Series[0]
-		if len(f.Series) == 1 {
-			fmt.Fprintf(&b, "| %s | %s | %s | | | |\n", f.What, f.Unit, ranged(ours.Summary))
-		}
 		for i, peer := range f.Series[1:] {
 			what, unit, own := f.What, f.Unit, ranged(ours.Summary)
 			if i > 0 {

@@ -31,6 +31,28 @@ func TestLines(t *testing.T) {
 	}
 }
 
+func TestPrimitivesAreNotOurs(t *testing.T) {
+	f := figure()
+	f.Series = []report.Series{report.NewSeries("primitive", 70)}
+	got := strings.Join(f.Lines(), "\n")
+	if want := "bench issue-cpu ours=- peer=primitive:70.0 ratio=- unit=us/cert"; got != want {
+		t.Errorf("lines\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	got := report.Markdown([]report.Figure{figure()})
+	if want := "| CPU of the server per certificate | us/cert | **260** (250 to 300) | step-ca <x> | **1040** (1000 to 1300) | 0.250 |\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("the table ends otherwise than %q:\n%s", want, got)
+	}
+	plain := figure()
+	plain.Series = []report.Series{report.NewSeries("primitive", 70)}
+	got = report.Markdown([]report.Figure{plain})
+	if want := "| CPU of the server per certificate | us/cert | **70.0** |\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("the table ends otherwise than %q:\n%s", want, got)
+	}
+}
+
 func TestTableComparesRoundByRound(t *testing.T) {
 	var b strings.Builder
 	if err := report.Table(&b, []report.Figure{figure()}); err != nil {
