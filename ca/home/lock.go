@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -22,6 +23,19 @@ func (d Dir) Lock() (release func() error, err error) {
 			err = fmt.Errorf("%w; stop that one first, or give another --dir", ErrLocked)
 		}
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", d, err), f.Close())
+	}
+	return f.Close, nil
+}
+
+// lockCertificates waits for its turn to change what the certificates' directory and
+// root.crl hold. It is another lock than the daemon's: root-crl works beside it.
+func (d Dir) lockCertificates() (release func() error, err error) {
+	f, err := os.Open(filepath.Dir(d.RootCert()))
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
 	}
 	return f.Close, nil
 }

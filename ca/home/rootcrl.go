@@ -31,12 +31,18 @@ type RootCRLOptions struct {
 }
 
 // RenewRootCRL makes the next CRL of the root with the root's key, or takes one that
-// was made elsewhere, and replaces the file. The daemon reads it when it starts.
+// was made elsewhere, and replaces the file, which the daemon follows. Who does it at the
+// same time waits, so that no revocation is lost.
 func (c *Config) RenewRootCRL(ctx context.Context, o RootCRLOptions) (*x509.RevocationList, error) {
 	_, root, err := c.readChain()
 	if err != nil {
 		return nil, err
 	}
+	release, err := c.Dir.lockCertificates()
+	if err != nil {
+		return nil, err
+	}
+	defer release() //nolint:errcheck // only a lock goes with it
 	current, err := c.currentRootCRL(root)
 	if err != nil {
 		return nil, err
