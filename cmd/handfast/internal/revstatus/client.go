@@ -14,12 +14,14 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/handfast/handfast/ca/api"
 )
 
 // Limits of answers, in bytes.
 const (
 	maxOCSP = 64 << 10
-	maxCRL  = 64 << 20 // about 1.7 million entries
+	maxCRL  = api.MaxCRL
 )
 
 const (
