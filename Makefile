@@ -32,8 +32,8 @@ test: ## Run every test: the fast ones, the race detector, the real binaries, th
 	@./internal/setup/packages.sh test
 	$(MAKE) --no-print-directory check-format
 	$(GO) vet -tags e2e $(PACKAGES)
-	$(GO) test $(PACKAGES)
-	$(GO) test -race $(PACKAGES)
+	$(GO) test -timeout 5m $(PACKAGES)
+	$(GO) test -race -timeout 8m $(PACKAGES)
 	$(MAKE) --no-print-directory build
 	$(GO) test -tags e2e -count=1 -timeout 8m ./internal/e2e/...
 	$(MAKE) --no-print-directory demo

@@ -1,11 +1,9 @@
 // Package creddir keeps a certificate, its key and the roots in a directory for programs
 // that read files.
 //
-// The three are replaced together. DIR/cert.pem, DIR/key.pem and DIR/roots.pem are symbolic
-// links into DIR/..current, itself a link to a generation directory (DIR/..gen-*), the way
-// Kubernetes mounts secrets. A write makes a complete new generation, flushes it, and renames
-// a new ..current over the old one: one step, so a reader, a crash or a power
-// cut finds the old certificate with the old key or the new one with the new, never a mixture.
+// The three are replaced together, as generations (see package generation): a reader, a
+// crash or a power cut finds the old certificate with the old key or the new one with the
+// new, never a mixture.
 //
 // A directory with plain files is turned into this shape first: their content becomes a
 // generation of its own before the links replace them, so that no step of it can mix either.
@@ -18,10 +16,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
-	"github.com/handfast/handfast/internal/atomicfile"
+	"github.com/handfast/handfast/internal/generation"
 )
 
 // The files' names.
@@ -31,11 +28,7 @@ const (
 	RootsFile = "roots.pem" // whom to trust
 )
 
-const (
-	current   = "..current"
-	genPrefix = "..gen-"
-	maxFile   = 1 << 20 // bytes
-)
+const maxFile = 1 << 20 // bytes
 
 // Files is what the directory holds, as PEM. Key is nil when the key is kept elsewhere.
 type Files struct {
@@ -88,7 +81,7 @@ func Read(dir string) (Files, error) {
 
 func readOnce(dir string) (Files, error) {
 	from := dir
-	target, err := os.Readlink(filepath.Join(dir, current))
+	target, err := os.Readlink(filepath.Join(dir, generation.Current))
 	if err == nil {
 		from = filepath.Join(dir, filepath.Base(target))
 	}
@@ -96,7 +89,7 @@ func readOnce(dir string) (Files, error) {
 	if err != nil {
 		return Files{}, err
 	}
-	if now, _ := os.Readlink(filepath.Join(dir, current)); f.Cert == nil || now != target {
+	if now, _ := os.Readlink(filepath.Join(dir, generation.Current)); f.Cert == nil || now != target {
 		return Files{}, fmt.Errorf("%s: %w", filepath.Join(dir, CertFile), fs.ErrNotExist)
 	}
 	return f, nil
@@ -148,17 +141,45 @@ func Write(dir string, f Files) error {
 	if err := adopt(dir); err != nil {
 		return fmt.Errorf("turn %s into generations: %w", dir, err)
 	}
-	generation, err := newGeneration(dir, f)
+	return put(dir, f)
+}
+
+// put makes f the generation in force, and the only one: old keys must not pile up.
+func put(dir string, f Files) error {
+	// Other users may enter the generation and read the certificate and the roots.
+	d := generation.Dir{Path: dir, Mode: 0o755}
+	var files []generation.File
+	for _, file := range names {
+		if data := *f.field(file.name); data != nil {
+			files = append(files, generation.File{Name: file.name, Data: data, Mode: file.mode})
+		}
+	}
+	next, err := d.Make(files)
 	if err != nil {
 		return err
 	}
-	if err := swap(dir, generation); err != nil {
-		return errors.Join(err, os.RemoveAll(filepath.Join(dir, generation)))
-	}
-	if err := link(dir, f); err != nil {
+	if err := d.Swap(next); err != nil {
 		return err
 	}
-	return clean(dir, generation)
+	if err := link(d, f); err != nil {
+		return err
+	}
+	return d.Prune(next)
+}
+
+// link makes the names of what f holds lead to it, and removes the others.
+func link(d generation.Dir, f Files) error {
+	var held []string
+	for _, file := range names {
+		if *f.field(file.name) != nil {
+			held = append(held, file.name)
+			continue
+		}
+		if err := os.Remove(filepath.Join(d.Path, file.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return d.Link(true, held...)
 }
 
 // lock keeps other writers out until the returned function is called, or the process ends.
@@ -182,14 +203,7 @@ func adopt(dir string) error {
 	if err != nil {
 		return err
 	}
-	generation, err := newGeneration(dir, f)
-	if err != nil {
-		return err
-	}
-	if err := swap(dir, generation); err != nil {
-		return errors.Join(err, os.RemoveAll(filepath.Join(dir, generation)))
-	}
-	return link(dir, f)
+	return put(dir, f)
 }
 
 func hasPlain(dir string) bool {
@@ -200,86 +214,4 @@ func hasPlain(dir string) bool {
 		}
 	}
 	return false
-}
-
-func newGeneration(dir string, f Files) (string, error) {
-	path, err := os.MkdirTemp(dir, genPrefix)
-	if err != nil {
-		return "", err
-	}
-	for _, file := range names {
-		data := *f.field(file.name)
-		if data == nil {
-			continue
-		}
-		if err := atomicfile.Create(filepath.Join(path, file.name), data, file.mode); err != nil {
-			return "", errors.Join(err, os.RemoveAll(path))
-		}
-	}
-	// MkdirTemp makes it 0700; other users may read the certificate and the roots.
-	if err := os.Chmod(path, 0o755); err != nil {
-		return "", errors.Join(err, os.RemoveAll(path))
-	}
-	return filepath.Base(path), nil
-}
-
-// swap makes generation the current one.
-func swap(dir, generation string) error {
-	if err := replaceLink(dir, current, generation); err != nil {
-		return err
-	}
-	return atomicfile.SyncDir(dir)
-}
-
-// link makes the three names point into the current generation. Where one already does, it is left alone.
-func link(dir string, f Files) error {
-	for _, file := range names {
-		path := filepath.Join(dir, file.name)
-		if *f.field(file.name) == nil {
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			continue
-		}
-		target := filepath.Join(current, file.name)
-		if is, err := os.Readlink(path); err == nil && is == target {
-			continue
-		}
-		if err := replaceLink(dir, file.name, target); err != nil {
-			return err
-		}
-	}
-	return atomicfile.SyncDir(dir)
-}
-
-// replaceLink puts a link at dir/name by renaming one made under a free name.
-func replaceLink(dir, name, target string) error {
-	temp := filepath.Join(dir, ".."+strings.TrimLeft(name, ".")+".tmp")
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Symlink(target, temp); err != nil {
-		return err
-	}
-	if err := os.Rename(temp, filepath.Join(dir, name)); err != nil {
-		return errors.Join(err, os.Remove(temp))
-	}
-	return nil
-}
-
-// clean removes every generation but keep: the one before, and what a crash left behind.
-func clean(dir, keep string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), genPrefix) || entry.Name() == keep {
-			continue
-		}
-		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -58,7 +58,7 @@ func TestWriteReplacesAndKeepsOneGeneration(t *testing.T) {
 		mustWrite(t, dir, generation(n))
 		mustHold(t, dir, generation(n))
 	}
-	generations, err := filepath.Glob(filepath.Join(dir, "..gen-*"))
+	generations, err := filepath.Glob(filepath.Join(dir, "..generation-*"))
 	if err != nil || len(generations) != 1 {
 		t.Fatalf("generations: %v, %v; want one, so that old keys do not pile up", generations, err)
 	}
@@ -165,11 +165,11 @@ func TestReadersNeverSeeAMixture(t *testing.T) {
 func TestWriteGoesOnAfterACrash(t *testing.T) {
 	crashes := map[string]func(t *testing.T, dir string){
 		"half a generation": func(t *testing.T, dir string) {
-			must(t, os.Mkdir(filepath.Join(dir, "..gen-1"), 0o700))
-			must(t, os.WriteFile(filepath.Join(dir, "..gen-1", creddir.CertFile), []byte("cert 9"), 0o600))
+			must(t, os.Mkdir(filepath.Join(dir, "..generation-1"), 0o700))
+			must(t, os.WriteFile(filepath.Join(dir, "..generation-1", creddir.CertFile), []byte("cert 9"), 0o600))
 		},
 		"temporary link": func(t *testing.T, dir string) {
-			must(t, os.Symlink("..gen-9", filepath.Join(dir, "..current.tmp")))
+			must(t, os.Symlink("..generation-9", filepath.Join(dir, "..current.new")))
 		},
 		"a name that is no link yet": func(t *testing.T, dir string) {
 			path := filepath.Join(dir, creddir.RootsFile)
@@ -200,12 +200,12 @@ func TestAFailedWriteKeepsTheOldOnes(t *testing.T) {
 	dir := t.TempDir()
 	mustWrite(t, dir, generation(1))
 	// A directory in the temporary link's place cannot be removed while it holds something.
-	must(t, os.MkdirAll(filepath.Join(dir, "..current.tmp", "x"), 0o700))
+	must(t, os.MkdirAll(filepath.Join(dir, "..current.new", "x"), 0o700))
 	if err := creddir.Write(dir, generation(2)); err == nil {
 		t.Fatal("Write succeeded")
 	}
 	mustHold(t, dir, generation(1))
-	generations, err := filepath.Glob(filepath.Join(dir, "..gen-*"))
+	generations, err := filepath.Glob(filepath.Join(dir, "..generation-*"))
 	if err != nil || len(generations) != 1 {
 		t.Fatalf("generations: %v, %v; want the old one only", generations, err)
 	}
