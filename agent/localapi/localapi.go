@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/handfast/handfast/agent/internal/privatesocket"
 	"github.com/handfast/handfast/certs"
 )
 
@@ -28,7 +28,6 @@ const (
 	headerTimeout  = 5 * time.Second
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 8 << 10
-	maxPath        = 107 // of sockaddr_un on Linux
 )
 
 // Source is where the snapshot comes from. *agent.Agent is one.
@@ -66,10 +65,7 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := removeStale(ctx, cfg.Path); err != nil {
-		return nil, fmt.Errorf("local socket: %w", err)
-	}
-	listener, err := listenPrivately(ctx, cfg.Path)
+	listener, err := privatesocket.Listen(ctx, cfg.Path)
 	if err != nil {
 		return nil, fmt.Errorf("local socket: %w", err)
 	}
@@ -79,75 +75,6 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 		}
 	}
 	return &Server{source: cfg.Source, logger: cfg.Logger, listener: listener}, nil
-}
-
-// listenPrivately binds in a directory that nobody else can enter, narrows the mode there and
-// moves the socket to its place: at no moment can another user connect.
-func listenPrivately(ctx context.Context, path string) (net.Listener, error) {
-	private, err := os.MkdirTemp(dirOf(path), ".handfast-")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the directory %s does not exist: make it, for this user alone", dirOf(path))
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(private) //nolint:errcheck // empty by then
-	temp := private + "/s"
-	if longest := max(len(path), len(temp)); longest > maxPath {
-		return nil, fmt.Errorf("%s needs %d bytes and a socket's path may have %d: choose a shorter path", path, longest, maxPath)
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", temp)
-	if err != nil {
-		return nil, err
-	}
-	if unix, ok := listener.(*net.UnixListener); ok {
-		unix.SetUnlinkOnClose(false) // its name changes; Serve removes it
-	}
-	if err := errors.Join(os.Chmod(temp, 0o600), os.Rename(temp, path)); err != nil {
-		return nil, errors.Join(err, listener.Close())
-	}
-	return &renamed{Listener: listener, path: path}, nil
-}
-
-// renamed removes the socket's name when it is closed.
-type renamed struct {
-	net.Listener
-	path string
-	once sync.Once
-	err  error
-}
-
-func (r *renamed) Close() error {
-	r.once.Do(func() { r.err = errors.Join(os.Remove(r.path), r.Listener.Close()) })
-	return r.err
-}
-
-func dirOf(path string) string {
-	if i := strings.LastIndexByte(path, '/'); i > 0 {
-		return path[:i]
-	} else if i == 0 {
-		return "/"
-	}
-	return "."
-}
-
-// removeStale removes what a killed agent left behind, and nothing that is not a socket or that
-// someone answers on.
-func removeStale(ctx context.Context, path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode()&fs.ModeSocket == 0 {
-		return fmt.Errorf("%s is there and is no socket: move it away", path)
-	}
-	if conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
-		return errors.Join(fmt.Errorf("another program listens on %s: give each agent its own socket", path), conn.Close())
-	}
-	return os.Remove(path)
 }
 
 // Close gives the socket free when Serve is never called.

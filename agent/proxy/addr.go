@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/handfast/handfast/agent/internal/privatesocket"
 )
 
 const (
@@ -95,9 +96,11 @@ func isLoopback(address string) bool {
 func listen(ctx context.Context, address string) (net.Listener, error) {
 	kind, addr := network(address)
 	if kind == "unix" {
-		if err := removeStaleSocket(ctx, addr); err != nil {
-			return nil, err
+		ln, err := privatesocket.Listen(ctx, addr)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", address, err)
 		}
+		return ln, nil
 	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, kind, addr)
 	switch {
@@ -108,26 +111,5 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	case err != nil:
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
-	if kind == "unix" {
-		if err := os.Chmod(addr, 0o600); err != nil {
-			return nil, errors.Join(fmt.Errorf("listen on %s: %w", address, err), ln.Close())
-		}
-	}
 	return ln, nil
-}
-
-// removeStaleSocket removes what a killed process left behind, and nothing that is not a
-// socket or that someone answers on.
-func removeStaleSocket(ctx context.Context, path string) error {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return nil //nolint:nilerr // nothing is there, or Listen says better what is wrong
-	}
-	if info.Mode()&os.ModeSocket == 0 {
-		return fmt.Errorf("listen on %s: something that is not a socket is there", path)
-	}
-	if conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
-		return errors.Join(fmt.Errorf("listen on %s: another program listens there", path), conn.Close())
-	}
-	return os.Remove(path)
 }
