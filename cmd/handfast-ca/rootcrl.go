@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,6 +39,10 @@ func newRootCRLCommand(env *environment) *cobra.Command {
 			}
 			if o.Reason, err = certs.ParseReason(reason); err != nil {
 				return usageError{err}
+			}
+			if o.Reason == certs.CertificateHold || o.Reason == certs.RemoveFromCRL {
+				// RFC 5280, section 5.3.1: the one can be undone, the other belongs on delta CRLs only.
+				return usageError{fmt.Errorf("--reason %s: a CA certificate is revoked for good", o.Reason)}
 			}
 			cfg, err := env.load(cmd)
 			if err != nil {
