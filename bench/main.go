@@ -75,8 +75,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	for _, b := range chosen {
-		if err := s.measure(ctx, b); err != nil {
-			return fmt.Errorf("%s: %w", b.name, err)
+		if err := s.measure(ctx, b); err != nil { // what was measured before is worth printing, not keeping
+			return errors.Join(fmt.Errorf("%s: %w", b.name, err), s.finish(stdout, false))
 		}
 	}
 	return s.finish(stdout, *keep)

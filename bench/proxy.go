@@ -246,6 +246,13 @@ func (b *proxyBench) handshakes(ctx context.Context) error {
 func (b *proxyBench) kept(server server, use func(conn net.Conn, buffer []byte) error) contestant {
 	conns := make([]net.Conn, b.clients)
 	buffers := make([][]byte, b.clients)
+	b.cleanup = append(b.cleanup, func() {
+		for _, conn := range conns {
+			if conn != nil {
+				_ = conn.Close() // nothing is under way on it
+			}
+		}
+	})
 	return contestant{name: server.name, pid: server.pid, do: func(ctx context.Context, client, _ int) (err error) {
 		if conns[client] == nil {
 			if conns[client], err = b.dial(ctx, server.address); err != nil {

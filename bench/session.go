@@ -28,6 +28,7 @@ type session struct {
 
 	now     string // the benchmark that runs
 	started []*harness.Process
+	cleanup []func() // what clients hold, released before the servers are told to end
 	figures []report.Figure
 }
 
@@ -93,6 +94,10 @@ func (s *session) bare(ctx context.Context, mode, target, tlsDir string) (*harne
 
 // end stops what the benchmark started. Peers may die of SIGTERM: only ours must end well.
 func (s *session) end() error {
+	for _, release := range s.cleanup {
+		release()
+	}
+	s.cleanup = nil
 	var failed error
 	for _, process := range s.started {
 		err := process.Stop()
