@@ -237,3 +237,28 @@ func TestWhatARevokedIssuingCASignedIsRefused(t *testing.T) {
 	_, err = w.Authenticate(t.Context(), newAgent(t, nil, issued).chain)
 	must(t, err)
 }
+
+// The issuing CA's key may have two certificates. What it signed is refused when either
+// the one that the client sends is revoked, or the one that the CA is configured with.
+func TestASecondCertificateOfARevokedIssuingCADoesNotHelp(t *testing.T) {
+	for _, own := range []bool{true, false} {
+		w := newWorld(t)
+		a := w.enroll("shop/cart")
+		second, err := issuer.NewIntermediate(w.root, w.rootKey, w.issuer.Certificate().PublicKey, issuer.IntermediateRequest{
+			TrustDomain: w.td, NotBefore: epoch.Add(-time.Hour),
+		})
+		must(t, err)
+		detour := []*x509.Certificate{a.chain[0], second}
+		_, err = w.Authenticate(t.Context(), detour)
+		must(t, err)
+		revoked := second
+		if own {
+			revoked = w.issuer.Certificate()
+		}
+		der, err := issuer.SignRootCRL(w.root, w.rootKey, []x509.RevocationListEntry{{SerialNumber: revoked.SerialNumber, RevocationTime: w.clock()}}, big.NewInt(1), w.clock(), w.clock().Add(time.Hour))
+		must(t, err)
+		must(t, w.publisher.AddStaticCRL(der))
+		_, err = w.Authenticate(t.Context(), detour)
+		wantCode(t, "the second certificate", err, api.CodeRevoked)
+	}
+}

@@ -112,7 +112,7 @@ func (w *witness) look(p *Publisher, path string, last *uint64) error {
 }
 
 // Invariant 13: three publishers on one log, publishing at random while certificates are
-// revoked and publishers restart. Numbers only rise, and a number is never used for two
+// revoked, held and released, and publishers restart. Numbers only rise, and a number is never used for two
 // different lists (RFC 5280, section 5.2.3).
 func TestConcurrentPublishersNeverShareANumber(t *testing.T) {
 	b := newBench(t, nil)
@@ -136,8 +136,11 @@ func TestConcurrentPublishersNeverShareANumber(t *testing.T) {
 							p = b.open(t, adjust)
 						}
 					case 2, 3:
-						serial := serialOfInt(t, int64(replica)<<32+n)
-						b.log.revoke(t, b.ca.ID(), serial, certs.KeyCompromise, b.clock.Now(), b.clock.Now().Add(time.Hour))
+						serial, reason := serialOfInt(t, int64(replica)<<32+n), certs.KeyCompromise
+						if random.IntN(2) == 0 { // of what others hold and release, too
+							serial, reason = serialOfInt(t, random.Int64N(30)), []certs.Reason{certs.CertificateHold, certs.RemoveFromCRL}[random.IntN(2)]
+						}
+						b.log.revoke(t, b.ca.ID(), serial, reason, b.clock.Now(), b.clock.Now().Add(time.Hour))
 					}
 					if err := p.publish(context.Background(), p.byID[b.ca.ID()], random.IntN(8) == 0); err != nil {
 						return err

@@ -165,10 +165,11 @@ func (h *history) add(r record) {
 	if overtaken := h.index[slot]; overtaken != 0 {
 		h.links = append(h.links, link{position: uint32(h.count), overtaken: overtaken - 1})
 	}
-	h.insert(r)
+	h.insert(r, slot)
 }
 
-func (h *history) insert(r record) {
+// insert makes r its serial's last record; slot is the serial's.
+func (h *history) insert(r record, slot uint64) {
 	if last := len(h.chunks) - 1; last < 0 || len(h.chunks[last]) == chunkRecords {
 		h.chunks = append(h.chunks, make([]record, 0, chunkRecords))
 	}
@@ -179,7 +180,7 @@ func (h *history) insert(r record) {
 		h.reindex(2 * len(h.index))
 		return
 	}
-	h.put(r.serial, uint32(h.count))
+	h.index[slot] = uint32(h.count)
 }
 
 func (h *history) reindex(size int) {
@@ -188,14 +189,9 @@ func (h *history) reindex(size int) {
 	for _, chunk := range h.chunks {
 		for i := range chunk {
 			position++
-			h.put(chunk[i].serial, position)
+			h.index[h.slot(chunk[i].serial)] = position // the last one of a serial stays
 		}
 	}
-}
-
-// put makes the record at position, which counts from one, its serial's last.
-func (h *history) put(serial [certs.MaxSerialOctets]byte, position uint32) {
-	h.index[h.slot(serial)] = position
 }
 
 // slot returns where in the index a serial stands, or where it would.

@@ -214,6 +214,8 @@ func TestOCSPFollowsHolds(t *testing.T) {
 		want   int
 	}{
 		{certs.Unspecified, true, reference.Good}, // nothing happens
+		{certs.CertificateHold, false, reference.Revoked},
+		{certs.RemoveFromCRL, true, reference.Good},
 		{certs.CertificateHold, true, reference.Revoked},
 		{certs.RemoveFromCRL, true, reference.Good},
 		{certs.CertificateHold, false, reference.Revoked},
