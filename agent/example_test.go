@@ -25,12 +25,14 @@ func ExampleAgent() {
 		StateDir: "/var/lib/orders/handfast",
 	})
 	if err != nil {
-		log.Fatal(err)
+		log.Print(err)
+		return
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
 	if err := a.WaitReady(ctx); err != nil {
-		log.Fatal(err)
+		log.Print(err)
+		return
 	}
 
 	greet := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -45,31 +47,33 @@ func ExampleAgent() {
 	}
 	context.AfterFunc(ctx, func() { server.Shutdown(context.Background()) })
 	if err := server.ListenAndServeTLS("", ""); !errors.Is(err, http.ErrServerClosed) {
-		log.Fatal(err)
+		log.Print(err)
+		return
 	}
 	if err := <-ended; err != nil { // the state directory is free again
-		log.Fatal(err)
+		log.Print(err)
 	}
 }
 
 // Calling another service from the same process: whoever answers must be billing.
 func ExampleAgent_client() {
+	billing, err := certs.ParseID("spiffe://prod.example.org/billing")
+	if err != nil {
+		log.Fatal(err)
+	}
 	a, err := agent.New(agent.Config{StateDir: "/var/lib/orders/handfast"})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer a.Close() // instead of Run: what is stored is used as it is
-	billing, err := certs.ParseID("spiffe://prod.example.org/billing")
-	if err != nil {
-		log.Fatal(err)
-	}
 	client := &http.Client{
 		Transport: &http.Transport{TLSClientConfig: certs.ClientConfig(a, billing), ForceAttemptHTTP2: true},
 		Timeout:   10 * time.Second,
 	}
 	response, err := client.Get("https://10.0.0.7:8443/invoices")
 	if err != nil {
-		log.Fatal(err) // a *certs.Refusal inside of it says why, if identity or trust was the matter
+		log.Print(err) // a *certs.Refusal inside of it says why, if identity or trust was the matter
+		return
 	}
 	defer response.Body.Close()
 	fmt.Println(response.Status)

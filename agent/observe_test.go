@@ -118,7 +118,7 @@ func TestMetricsTellAgesAndResults(t *testing.T) {
 		time.Sleep(30 * time.Minute)
 		synctest.Wait()
 		want := map[string]float64{
-			"handfast_agent_certificate_expiry_seconds": notAfter.Sub(time.Now()).Seconds(),
+			"handfast_agent_certificate_expiry_seconds": time.Until(notAfter).Seconds(),
 			"handfast_agent_policy_age_seconds":         30 * 60,
 			"handfast_agent_crl_age_seconds":            31 * 60,
 			"handfast_agent_clock_offset_seconds":       10,
@@ -138,7 +138,7 @@ func TestMetricsTellAgesAndResults(t *testing.T) {
 		time.Sleep(40 * time.Minute) // renewals fail, the certificate expires
 		synctest.Wait()
 		want = map[string]float64{
-			"handfast_agent_certificate_expiry_seconds": notAfter.Sub(time.Now()).Seconds(),
+			"handfast_agent_certificate_expiry_seconds": time.Until(notAfter).Seconds(),
 			"handfast_agent_policy_age_seconds":         70 * 60,
 		}
 		check()

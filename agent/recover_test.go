@@ -162,7 +162,7 @@ func TestWrongClockIsNamedAndCostsNoToken(t *testing.T) {
 		if _, err := a.Current(); !errors.Is(err, ErrNotYetValid) {
 			t.Fatalf("Current says %v; want ErrNotYetValid", err)
 		}
-		if ca, known := a.CATime(); !known || ca.Sub(time.Now()).Abs() > time.Second {
+		if ca, known := a.CATime(); !known || time.Until(ca).Abs() > time.Second {
 			t.Errorf("the CA's clock is taken for %v, %v; it is %v", ca, known, time.Now())
 		}
 		for _, want := range []string{"clock is wrong", "differ", "own_clock=", "ca_clock="} {

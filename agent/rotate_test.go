@@ -21,7 +21,7 @@ func TestRotatesAtTwoThirdsWithAFreshKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		due := first.Certificate.Leaf.NotBefore.Add(40 * time.Minute)
-		time.Sleep(due.Sub(time.Now()) - time.Second)
+		time.Sleep(time.Until(due) - time.Second)
 		synctest.Wait()
 		if mustCurrent(t, a) != first && !mustCurrent(t, a).Certificate.Leaf.Equal(first.Certificate.Leaf) {
 			t.Fatal("renewed before it was due")
@@ -136,7 +136,7 @@ func TestOutageBacksOffAndTriesMoreOftenTowardsTheEnd(t *testing.T) {
 		synctest.Wait()
 		ca.do(func() { ca.fail = errDown })
 		notAfter := mustCurrent(t, a).Certificate.Leaf.NotAfter
-		time.Sleep(notAfter.Sub(time.Now()) - time.Second)
+		time.Sleep(time.Until(notAfter) - time.Second)
 		synctest.Wait()
 		renewals := ca.seen("renew")
 		if n := len(renewals); n < 100 || n > 400 {

@@ -91,7 +91,7 @@ func (p *poller) poll(ctx context.Context, old *Snapshot) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking the agent: %w", err)
 	}
-	defer response.Body.Close()
+	defer response.Body.Close() //nolint:errcheck // read to its end, or given up
 	switch response.StatusCode {
 	case http.StatusOK:
 	case http.StatusNotModified:

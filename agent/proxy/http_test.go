@@ -141,7 +141,7 @@ func TestTrailersArriveButNotAsIdentity(t *testing.T) {
 			t.Errorf("HTTP/%d: the answer's trailer = %q", response.ProtoMajor, got)
 		}
 		got := <-seen
-		if sum := got["trailer-X-Sum"]; len(sum) != 1 || sum[0] != "42" {
+		if sum := got["trailer-X-Sum"]; len(sum) != 1 || sum[0] != "42" { //nolint:staticcheck // the test's own key, which no header has
 			t.Errorf("HTTP/%d: the request's trailer = %q; want 42", response.ProtoMajor, sum)
 		}
 		w.checkIdentityHeaders(t, got, "trailers")

@@ -31,7 +31,7 @@ func TestNearlyExpiredPeersAreToldToReconnect(t *testing.T) {
 	peer := w.Certificate(w.web, hour)
 	w.webSrc = testpki.NewSource(w.SnapshotOf(peer, w.CRL()))
 	w.ordersSrc = testpki.NewSource(w.Snapshot(w.orders, 20*hour, "*"))
-	shift := peer.Leaf.NotAfter.Add(-5 * time.Minute).Sub(time.Now())
+	shift := time.Until(peer.Leaf.NotAfter.Add(-5 * time.Minute))
 	in := w.serveInbound(t, webBackend(t, func(http.ResponseWriter, *http.Request) {}), func(cfg *Config) {
 		cfg.Inbound[0].Mode = ModeHTTP
 		cfg.Now = func() time.Time { return time.Now().Add(shift) }

@@ -94,7 +94,7 @@ func TestConnectionEndsWithThePeersCertificate(t *testing.T) {
 	t.Parallel() // a second of waiting: a handshake on a busy machine takes some tenths
 	w := newWorld(t)
 	peer := w.Certificate(w.web, hour)
-	shift := peer.Leaf.NotAfter.Add(-time.Second).Sub(time.Now())
+	shift := time.Until(peer.Leaf.NotAfter.Add(-time.Second))
 	w.ordersSrc = testpki.NewSource(w.Snapshot(w.orders, 20*hour, "*"))
 	in := w.serveInbound(t, backend(t, echo), func(cfg *Config) {
 		cfg.Now = func() time.Time { return time.Now().Add(shift) }
