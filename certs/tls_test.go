@@ -31,6 +31,7 @@ func (r *rotating) Current() (*Snapshot, error) {
 
 // shake runs a handshake and a byte each way, so that tickets arrive and a server's refusal
 // reaches the client. It returns each side's error and the client's view.
+//
 //nolint:staticcheck // two errors, one of each side
 func shake(t testing.TB, server, client *tls.Config) (atServer, atClient error, state tls.ConnectionState) {
 	t.Helper()
