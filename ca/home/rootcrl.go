@@ -27,6 +27,7 @@ type RootCRLOptions struct {
 	Revoke         string // a certificate to add, in PEM; "" adds none
 	Reason         certs.Reason
 	Import         string // instead: a CRL that was made elsewhere
+	First          bool   // there has never been one: without it a missing file is an error
 	Now            time.Time
 }
 
@@ -81,8 +82,11 @@ func (c *Config) currentRootCRL(root *x509.Certificate) (*x509.RevocationList, e
 func (c *Config) nextRootCRL(ctx context.Context, o RootCRLOptions, root *x509.Certificate, current *x509.RevocationList) ([]byte, error) {
 	var revoked []x509.RevocationListEntry
 	var number *big.Int
-	if current != nil {
+	switch {
+	case current != nil:
 		revoked, number = current.RevokedCertificateEntries, current.Number
+	case !o.First:
+		return nil, fmt.Errorf("%s is not there, and a new list would forget what was revoked: put the last one back (or --import it), or say --first if this root never had one", c.Dir.RootCRL())
 	}
 	if o.Revoke != "" {
 		entry, err := revocationOf(o.Revoke, root, o.Reason, o.Now)

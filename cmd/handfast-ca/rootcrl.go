@@ -63,6 +63,7 @@ func newRootCRLCommand(env *environment) *cobra.Command {
 	cmd.Flags().StringVar(&o.PassphraseFile, "passphrase-file", "", "`file` with its passphrase (default the CA's)")
 	cmd.Flags().StringVar(&o.Revoke, "revoke", "", "`file` with a certificate to revoke")
 	cmd.Flags().StringVar(&reason, "reason", certs.Superseded.String(), "why, by RFC 5280")
+	cmd.Flags().BoolVar(&o.First, "first", false, "this root has never had a CRL")
 	cmd.Flags().StringVar(&o.Import, "import", "", "`file` with a CRL that was made elsewhere")
 	return cmd
 }
@@ -72,7 +73,7 @@ func checkRootCRLFlags(cmd *cobra.Command, o home.RootCRLOptions) error {
 	case (o.RootKey == "") == (o.Import == ""):
 		return usageError{errors.New("give either --root-key, or --import with a CRL that was made elsewhere")}
 	case o.Import != "":
-		return notWith(cmd, "import", "an imported CRL is taken as it is", "revoke", "reason", "passphrase-file")
+		return notWith(cmd, "import", "an imported CRL is taken as it is", "revoke", "reason", "passphrase-file", "first")
 	case o.Revoke == "" && cmd.Flags().Changed("reason"):
 		return usageError{errors.New("--reason is that of --revoke, which is missing")}
 	default:
