@@ -2,11 +2,7 @@ package agent
 
 import (
 	"context"
-	"crypto"
-	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -101,13 +97,8 @@ func (a *Agent) rekey(ctx context.Context, cred *credential) error {
 	if err != nil {
 		return err
 	}
-	request := &api.RekeyRequest{Chain: cred.raw.Chain, CSR: csr, Nonce: make([]byte, 16), SignedAt: a.caTime()}
-	rand.Read(request.Nonce) //nolint:errcheck // never fails (crypto/rand documents it)
-	message, err := api.RekeyMessage(cred.id.TrustDomain().String(), request)
+	request, err := api.NewRekeyRequest(cred.id.TrustDomain(), cred.cert.PrivateKey, cred.raw.Chain, csr, a.caTime())
 	if err != nil {
-		return err
-	}
-	if request.Signature, err = signRekey(cred.cert.PrivateKey, message); err != nil {
 		return err
 	}
 	issued, err := client.Rekey(ctx, request, newIdempotencyKey())
@@ -115,23 +106,6 @@ func (a *Agent) rekey(ctx context.Context, cred *credential) error {
 		return a.judge(cred, err)
 	}
 	return a.adoptFrom(cred, purposeRekey, issued, key)
-}
-
-// signRekey signs as api.RekeyRequest.Signature says for each kind of key.
-func signRekey(key crypto.PrivateKey, message []byte) ([]byte, error) {
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, errors.New("the private key cannot sign")
-	}
-	var options crypto.SignerOpts = crypto.SHA256
-	switch signer.Public().(type) {
-	case *rsa.PublicKey:
-		options = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
-	case ed25519.PublicKey:
-		return signer.Sign(rand.Reader, message, crypto.Hash(0))
-	}
-	digest := sha256.Sum256(message)
-	return signer.Sign(rand.Reader, digest[:], options)
 }
 
 // pending returns the request that is under way for the same thing, or makes one

@@ -18,7 +18,6 @@ import (
 )
 
 const (
-	rekeyNonce     = 16
 	rekeyWindow    = 5 * time.Minute // between signed_at and the CA's clock
 	maxRekeyChain  = 5
 	maxCertificate = 8 << 10
@@ -67,8 +66,8 @@ func (c *CA) rekey(ctx context.Context, r *api.RekeyRequest, idem string, w *who
 
 func checkFreshness(r *api.RekeyRequest, now time.Time) error {
 	switch age := now.Sub(r.SignedAt); {
-	case len(r.Nonce) != rekeyNonce:
-		return refuse(api.CodeBadRequest, "", "the nonce has %d bytes; give %d random ones", len(r.Nonce), rekeyNonce)
+	case len(r.Nonce) != api.RekeyNonceSize:
+		return refuse(api.CodeBadRequest, "", "the nonce has %d bytes; give %d random ones", len(r.Nonce), api.RekeyNonceSize)
 	case age > rekeyWindow || age < -rekeyWindow:
 		return refuse(api.CodeReplayed, "sign it now; check both clocks", "the request was signed at %s; the CA's clock says %s",
 			r.SignedAt.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))

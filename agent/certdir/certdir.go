@@ -112,7 +112,7 @@ func (w *Writer) makeDir() error {
 
 // probe shows at the start, and not at the first rotation, that nothing can be written.
 func (w *Writer) probe() error {
-	probe, err := os.MkdirTemp(w.cfg.Dir, generationPrefix)
+	probe, err := os.MkdirTemp(w.cfg.Dir, "..probe-")
 	if err != nil {
 		return fmt.Errorf("the directory %s cannot be written to: %w", w.cfg.Dir, err)
 	}

@@ -130,7 +130,7 @@ func TestModesAndLayout(t *testing.T) {
 		eventually(t, "rotation", w.isCurrent)
 	}
 	eventually(t, "old generations go", func() bool {
-		generations, _ := filepath.Glob(filepath.Join(w.dir, generationPrefix+"*"))
+		generations, _ := filepath.Glob(filepath.Join(w.dir, "..generation-*"))
 		return len(generations) == 2
 	})
 }
@@ -215,7 +215,7 @@ func TestForeignFileIsNotOverwritten(t *testing.T) {
 	precious := filepath.Join(w.dir, certs.KeyFile)
 	os.WriteFile(precious, []byte("precious"), 0o600)
 	start(t, w.config())
-	eventually(t, "complaint", func() bool { return strings.Contains(w.log.String(), "not this agent's") })
+	eventually(t, "complaint", func() bool { return strings.Contains(w.log.String(), "move it away") })
 	if data, _ := os.ReadFile(precious); string(data) != "precious" {
 		t.Errorf("overwritten with %q", data)
 	}

@@ -11,7 +11,6 @@
 package api
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -277,17 +276,4 @@ type Operator struct {
 // OperatorList is every operator.
 type OperatorList struct {
 	Operators []Operator `json:"operators"`
-}
-
-// RekeyMessage is what RekeyRequest.Signature signs: a context string, so that the
-// signature can serve nowhere else, and a digest of each of the request's parts.
-func RekeyMessage(trustDomain string, r *RekeyRequest) ([]byte, error) {
-	return json.Marshal(struct {
-		Context     string   `json:"context"`
-		TrustDomain string   `json:"trust_domain"`
-		Chain       [][]byte `json:"chain"`
-		CSR         []byte   `json:"csr"`
-		Nonce       []byte   `json:"nonce"`
-		SignedAt    string   `json:"signed_at"`
-	}{"handfast rekey v1", trustDomain, r.Chain, r.CSR, r.Nonce, r.SignedAt.UTC().Format(time.RFC3339)})
 }

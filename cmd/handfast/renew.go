@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -21,7 +20,6 @@ import (
 	"github.com/handfast/handfast/cmd/handfast/internal/keys"
 	"github.com/handfast/handfast/cmd/handfast/internal/output"
 	"github.com/handfast/handfast/cmd/handfast/internal/pemfile"
-	"github.com/handfast/handfast/cmd/handfast/internal/possession"
 )
 
 // renewOptions are the flags of `renew`.
@@ -178,7 +176,7 @@ func (a *app) askRenewal(ctx context.Context, address string, old *credential, k
 		})
 	}
 	a.warn("the certificate expired " + strings.TrimSpace(output.Ago(old.chain.Leaf.NotAfter, a.now())) + "; asking with a signature by its key")
-	rekey, err := possession.Sign(rand.Reader, old.id.TrustDomain(), old.key, old.chain.Certificate, request, a.now())
+	rekey, err := api.NewRekeyRequest(old.id.TrustDomain(), old.key, old.chain.Certificate, request, a.now())
 	if err != nil {
 		return nil, err
 	}

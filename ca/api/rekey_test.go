@@ -1,10 +1,11 @@
-package possession_test
+package api_test
 
 import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -13,24 +14,31 @@ import (
 
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
-	"github.com/handfast/handfast/cmd/handfast/internal/keys"
-	"github.com/handfast/handfast/cmd/handfast/internal/possession"
 )
 
 // The signature is the one that api.RekeyRequest describes, for each kind of key, and it
 // covers every part of the request.
-func TestSignatureHoldsOverEveryPart(t *testing.T) {
+func TestRekeySignatureHoldsOverEveryPart(t *testing.T) {
 	td, err := certs.ParseTrustDomain("example.org")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, algorithm := range []string{"ecdsa-p256", "ecdsa-p384", "ed25519", "rsa-2048"} {
+	generators := map[string]func() (crypto.Signer, error){
+		"ecdsa-p256": func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) },
+		"ecdsa-p384": func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) },
+		"ed25519": func() (crypto.Signer, error) {
+			_, key, err := ed25519.GenerateKey(rand.Reader)
+			return key, err
+		},
+		"rsa-2048": func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) },
+	}
+	for algorithm, generate := range generators {
 		t.Run(algorithm, func(t *testing.T) {
-			key, err := keys.Generate(algorithm)
+			key, err := generate()
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := possession.Sign(rand.Reader, td, key, [][]byte{[]byte("leaf"), []byte("issuer")}, []byte("csr"), time.Now())
+			r, err := api.NewRekeyRequest(td, key, [][]byte{[]byte("leaf"), []byte("issuer")}, []byte("csr"), time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
