@@ -40,7 +40,7 @@ func (i *Issuer) checkCertList(tbs []byte) error {
 		return errors.New("sign CRL: it is in another issuer's name")
 	}
 	extensions := asn1.Tag(0).ContextSpecific().Constructed()
-	if !skipTime(&list) || !skipTime(&list) ||
+	if !skipTimes(&list, 2) ||
 		!list.SkipOptionalASN1(asn1.SEQUENCE) ||
 		!list.SkipASN1(extensions) || !list.Empty() {
 		return errors.New("sign CRL: not a TBSCertList with thisUpdate, nextUpdate and extensions")
@@ -48,9 +48,15 @@ func (i *Issuer) checkCertList(tbs []byte) error {
 	return nil
 }
 
-func skipTime(s *cryptobyte.String) bool {
-	if s.PeekASN1Tag(asn1.UTCTime) {
-		return s.SkipASN1(asn1.UTCTime)
+func skipTimes(s *cryptobyte.String, n int) bool {
+	for range n {
+		kind := asn1.GeneralizedTime
+		if s.PeekASN1Tag(asn1.UTCTime) {
+			kind = asn1.UTCTime
+		}
+		if !s.SkipASN1(kind) {
+			return false
+		}
 	}
-	return s.SkipASN1(asn1.GeneralizedTime)
+	return true
 }

@@ -12,7 +12,6 @@ import (
 	"encoding/asn1"
 	"encoding/hex"
 	"math/big"
-	"net/url"
 	"slices"
 	"sync"
 	"testing"
@@ -185,20 +184,6 @@ var ecdsaWithSHA256, _ = asn1.Marshal(pkix.AlgorithmIdentifier{Algorithm: asn1.O
 func signBytes(key *ecdsa.PrivateKey, tbs []byte) ([]byte, error) {
 	sum := sha256.Sum256(tbs)
 	return ecdsa.SignASN1(rand.Reader, key, sum[:])
-}
-
-// leaf issues a certificate that names its revocation sources in the extensions given.
-func (c *testCA) leaf(t testing.TB, serial certs.Serial, urls URLs, start time.Time) *x509.Certificate {
-	t.Helper()
-	id, err := url.Parse("spiffe://example.test/web")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sign(t, &x509.Certificate{
-		SerialNumber: serial.Int(), URIs: []*url.URL{id}, NotBefore: start.Add(-time.Minute), NotAfter: start.Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		BasicConstraintsValid: true, OCSPServer: []string{urls.OCSP()}, CRLDistributionPoints: []string{urls.Shard(serial)},
-	}, c.cert, newKey(t).Public(), c.key)
 }
 
 // testResponder is a delegated responder.

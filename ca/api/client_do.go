@@ -78,7 +78,7 @@ func (c *Client) do(ctx context.Context, call call) (reply, error) {
 	if err != nil {
 		return reply{}, err // a *url.Error: it names method and URL
 	}
-	defer response.Body.Close()
+	defer response.Body.Close() //nolint:errcheck // only read from
 	answer, err := readAnswer(response, call)
 	if err == nil {
 		return answer, nil

@@ -240,7 +240,7 @@ func provisionerConfig(audiences []string, client provisioner.HTTPClient) provis
 func digestID(parts ...string) string {
 	h := newDigest()
 	for _, part := range parts {
-		fmt.Fprintf(h, "%d:%s", len(part), part)
+		fmt.Fprintf(h, "%d:%s", len(part), part) //nolint:errcheck // a hash never fails
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

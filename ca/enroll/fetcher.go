@@ -129,7 +129,7 @@ func (f *fetcher) ask(request *http.Request) (http.Header, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer response.Body.Close()
+	defer response.Body.Close() //nolint:errcheck // only read from
 	if response.StatusCode != http.StatusOK {
 		return nil, nil, fmt.Errorf("%s answered %s", request.URL.Host, response.Status)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -149,7 +150,7 @@ func TestSlowClientIsCutAndHoldsNoSlot(t *testing.T) {
 	for name, conn := range map[string]net.Conn{"header": slowHeader, "body": slowBody, "handshake": silent} {
 		conn.SetReadDeadline(time.Now().Add(5 * time.Second)) //nolint:errcheck // a failure shows below
 		answer, err := io.ReadAll(conn)
-		if err, ok := err.(net.Error); ok && err.Timeout() {
+		if failed, ok := errors.AsType[net.Error](err); ok && failed.Timeout() {
 			t.Errorf("slow %s: the connection is still open", name)
 		}
 		if bytes.Contains(answer, []byte(" 200 ")) {

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -169,7 +170,10 @@ func (f *fakeCA) answer(w http.ResponseWriter, answer any, err error) {
 	w.Header().Set(api.HeaderRequestID, "req-42")
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
-		e := err.(*api.Error)
+		e, ok := errors.AsType[*api.Error](err)
+		if !ok {
+			panic(err) // the fake gives no others
+		}
 		w.WriteHeader(e.Code.HTTPStatus())
 		answer = api.ErrorBody{Error: e}
 	} else if answer == nil {

@@ -86,7 +86,8 @@ func (b *Builder) Sign(sign func(tbs []byte) ([]byte, error)) (List, error) {
 	if len(b.buffer) != b.end {
 		return List{}, fmt.Errorf("entries of the CRL have %d octets, %d were announced", len(b.buffer)-b.entries, b.end-b.entries)
 	}
-	tbs := append(b.buffer, b.tail...)
+	b.buffer = append(b.buffer, b.tail...)
+	tbs := b.buffer
 	signature, err := sign(tbs[room:])
 	if err != nil {
 		return List{}, fmt.Errorf("sign CRL: %w", err)
@@ -94,8 +95,8 @@ func (b *Builder) Sign(sign func(tbs []byte) ([]byte, error)) (List, error) {
 	if len(signature) == 0 {
 		return List{}, errors.New("sign CRL: the signature is empty")
 	}
-	der := append(tbs, b.algorithm...)
-	der = appendHeader(der, byte(asn1.BIT_STRING), 1+len(signature))
+	b.buffer = append(b.buffer, b.algorithm...) // NewBuilder left room: nothing moves
+	der := appendHeader(b.buffer, byte(asn1.BIT_STRING), 1+len(signature))
 	der = append(der, 0) // no unused bits
 	der = append(der, signature...)
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -112,7 +113,7 @@ func sequence(path string) error {
 
 func victim(t *testing.T, mode, path string, from int64, wrapper ...string) *exec.Cmd {
 	t.Helper()
-	args := append(wrapper, os.Args[0], "-test.run=^$")
+	args := slices.Concat(wrapper, []string{os.Args[0], "-test.run=^$"})
 	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), victimMode+"="+mode, victimLedger+"="+path, victimFrom+"="+strconv.FormatInt(from, 10))
 	return cmd
