@@ -53,7 +53,7 @@ func newWebServer(in *inboundListener) *webServer {
 		transport = byProtocol{http1, http2}
 	}
 	w.forward = &httputil.ReverseProxy{
-		Rewrite: w.rewrite, Transport: transport, ModifyResponse: flushEarly,
+		Rewrite: w.rewrite, Transport: transport, ModifyResponse: flushEarly, BufferPool: bodyBuffers{},
 		ErrorHandler: w.failed, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // failed logs
 	}
 	protocols := new(http.Protocols)
@@ -96,6 +96,17 @@ func flushEarly(response *http.Response) error {
 	}
 	return nil
 }
+
+// bodyBuffers lends pump's buffers to ReverseProxy, which would make one for each request.
+type bodyBuffers struct{}
+
+// Get implements httputil.BufferPool.
+func (bodyBuffers) Get() []byte {
+	return buffers.Get().(*[bufferSize]byte)[:] //nolint:forcetypeassert // the pool holds nothing else
+}
+
+// Put implements httputil.BufferPool.
+func (bodyBuffers) Put(b []byte) { buffers.Put((*[bufferSize]byte)(b)) }
 
 // byProtocol speaks to the target what the client speaks: gRPC needs HTTP/2 from end to end.
 type byProtocol struct{ http1, http2 http.RoundTripper }
