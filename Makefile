@@ -34,6 +34,7 @@ test: ## Run every test: the fast ones, the race detector, the real binaries, th
 	$(GO) vet -tags e2e $(PACKAGES)
 	$(GO) test -timeout 5m $(PACKAGES)
 	$(GO) test -race -timeout 8m $(PACKAGES)
+	cd bench && $(GO) vet ./... && $(GO) test ./...
 	$(MAKE) --no-print-directory build
 	$(GO) test -tags e2e -count=1 -timeout 8m ./internal/e2e/...
 	$(MAKE) --no-print-directory demo
