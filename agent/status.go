@@ -198,6 +198,8 @@ func adviceFor(err error) string {
 		switch refusal.Code {
 		case api.CodeTokenUsed, api.CodeTokenExpired, api.CodeTokenInvalid, api.CodeRevoked:
 			return "make a new token with: handfast token NAME"
+		case api.CodeHeld:
+			return "release it with: handfast revoke --unhold --service NAME; or revoke it for good and make a new token"
 		case api.CodeReplayed:
 			return "compare this host's clock with the CA's"
 		case api.CodeServiceUnknown:
