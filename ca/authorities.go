@@ -128,7 +128,7 @@ func (c *CA) compileProfile(i *issuer.Issuer, cfg issuer.ProfileConfig) (*issuer
 // row of the ledger says under which rules it was made.
 func isReservedProfile(name string) bool {
 	switch name {
-	case "", issuer.Operator().Name, issuer.Server().Name, issuer.OCSPResponder().Name:
+	case "", issuer.Operator().Name, issuer.Server().Name, issuer.OCSPResponder().Name, issuer.Feed().Name:
 		return true
 	default:
 		return false

@@ -47,7 +47,7 @@ type Config struct {
 type Authorities struct {
 	Issuers        []*issuer.Issuer // the active one first; the others' certificates are still accepted and revocable
 	Roots          []*x509.Certificate
-	Profiles       []issuer.ProfileConfig // of services; the names "operator", "server" and "ocsp" are taken
+	Profiles       []issuer.ProfileConfig // of services; the names "operator", "server", "ocsp" and "feed" are taken
 	DefaultProfile string                 // "" is the first of Profiles
 }
 

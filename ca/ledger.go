@@ -36,6 +36,7 @@ const (
 	KindOperator Kind = "operator"
 	KindServer   Kind = "server"
 	KindOCSP     Kind = "ocsp"
+	KindFeed     Kind = "feed" // who signs the feed of revocations
 )
 
 // Method says how a certificate was asked for.

@@ -178,6 +178,9 @@ func (c *CA) reconstruct(certificate *x509.Certificate, serial certs.Serial, sig
 	if id.IsReserved() {
 		row.Kind, row.Name = KindServer, "ca"
 	}
+	if id.Path() == policy.FeedPath {
+		row.Kind, row.Name = KindFeed, "feed"
+	}
 	if name := operatorName(id); name != "" {
 		row.Kind, row.Name = KindOperator, name
 	}

@@ -32,17 +32,20 @@ func hostile() map[string]func(*x509.Certificate) {
 		}
 	}
 	return map[string]func(*x509.Certificate){
-		"CA":                       func(c *x509.Certificate) { c.IsCA = true; c.KeyUsage |= x509.KeyUsageCertSign },
-		"CA without key usage":     func(c *x509.Certificate) { c.IsCA = true },
-		"no basic constraints":     func(c *x509.Certificate) { c.BasicConstraintsValid = false },
-		"certificate signing":      func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign },
-		"CRL signing":              func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCRLSign },
-		"no key usage":             func(c *x509.Certificate) { c.KeyUsage = 0 },
-		"another key usage":        func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement },
-		"no extended key usage":    func(c *x509.Certificate) { c.ExtKeyUsage = nil },
-		"any extended key usage":   func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageAny) },
-		"code signing":             func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageCodeSigning) },
-		"OCSP signing":             func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning) },
+		"CA":                     func(c *x509.Certificate) { c.IsCA = true; c.KeyUsage |= x509.KeyUsageCertSign },
+		"CA without key usage":   func(c *x509.Certificate) { c.IsCA = true },
+		"no basic constraints":   func(c *x509.Certificate) { c.BasicConstraintsValid = false },
+		"certificate signing":    func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign },
+		"CRL signing":            func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCRLSign },
+		"no key usage":           func(c *x509.Certificate) { c.KeyUsage = 0 },
+		"another key usage":      func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement },
+		"no extended key usage":  func(c *x509.Certificate) { c.ExtKeyUsage = nil },
+		"any extended key usage": func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageAny) },
+		"code signing":           func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageCodeSigning) },
+		"OCSP signing":           func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning) },
+		"document signing": func(c *x509.Certificate) {
+			c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 36}}
+		},
 		"unknown extended usage":   func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 2, 3}} },
 		"server only":              func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[:1] },
 		"two URIs":                 func(c *x509.Certificate) { c.URIs = append(c.URIs, uri("spiffe://prod.example.org/other")) },
@@ -186,7 +189,7 @@ func tbsOf(t *testing.T, der []byte) []byte {
 // byte that can go missing or be appended.
 func TestCheckCoversEveryBit(t *testing.T) {
 	ca := newTestCA(t, ECDSAP256)
-	for _, c := range []ProfileConfig{ServiceDefault(), OCSPResponder()} {
+	for _, c := range []ProfileConfig{ServiceDefault(), OCSPResponder(), Feed()} {
 		p := ca.compile(t, c, testEndpoints())
 		s := testSubject(t, mustCheckKey(t, mustKey(t, ECDSAP256).Public()))
 		if c.Reserved {

@@ -91,7 +91,7 @@ func (d *Draft) inspectExtKeyUsage(v cryptobyte.String) error {
 	for _, use := range [...]struct {
 		allowed bool
 		oid     string
-	}{{c.ServerAuth, oidServerAuth}, {c.ClientAuth, oidClientAuth}, {c.OCSPSigning, oidOCSPSigning}} {
+	}{{c.ServerAuth, oidServerAuth}, {c.ClientAuth, oidClientAuth}, {c.OCSPSigning, oidOCSPSigning}, {c.DocumentSigning, oidDocumentSigning}} {
 		if !use.allowed {
 			continue
 		}

@@ -30,6 +30,9 @@ func (d *Draft) template(t testing.TB) *x509.Certificate {
 			template.ExtKeyUsage = append(template.ExtKeyUsage, use.usage)
 		}
 	}
+	if c.DocumentSigning {
+		template.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 36}}
+	}
 	if path := d.subject.ID.Path(); len(path) <= 64 {
 		template.Subject = pkix.Name{CommonName: path}
 	}
@@ -72,7 +75,7 @@ func freshest(t testing.TB, u string) pkix.Extension {
 // The hand-built encoding is, byte for byte, what crypto/x509 makes of the same template.
 func TestDraftEqualsStandardLibrary(t *testing.T) {
 	profiles := []ProfileConfig{
-		ServiceDefault(), Operator(), Server(), OCSPResponder(),
+		ServiceDefault(), Operator(), Server(), OCSPResponder(), Feed(),
 		{Name: "server-only", ServerAuth: true, Lifetime: 5 * time.Minute},
 	}
 	endpoints := map[string]Endpoints{"all URLs": testEndpoints(), "no URLs": {}, "CRL only": {CRL: testEndpoints().CRL}, "OCSP only": {OCSP: "http://ocsp.example.org"}}

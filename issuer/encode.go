@@ -60,6 +60,7 @@ func (p *Profile) writeUses(b *cryptobyte.Builder) {
 				{p.config.ServerAuth, oidServerAuth},
 				{p.config.ClientAuth, oidClientAuth},
 				{p.config.OCSPSigning, oidOCSPSigning},
+				{p.config.DocumentSigning, oidDocumentSigning},
 			} {
 				if use.wanted {
 					writeString(b, asn1.OBJECT_IDENTIFIER, use.oid)

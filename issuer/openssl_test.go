@@ -27,7 +27,7 @@ func TestOpenSSLAcceptsTheChain(t *testing.T) {
 			return path
 		}
 		root, issuing := write("root.pem", ca.root.Raw), write("issuing.pem", ca.issuing.Raw)
-		for _, config := range []ProfileConfig{ServiceDefault(), Operator(), Server(), OCSPResponder()} {
+		for _, config := range []ProfileConfig{ServiceDefault(), Operator(), Server(), OCSPResponder(), Feed()} {
 			p := ca.compile(t, config, testEndpoints())
 			subjects, err := p.probes()
 			if err != nil {

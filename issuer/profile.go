@@ -45,10 +45,11 @@ type ProfileConfig struct {
 	// KeyAlgorithms are the kinds of key that are accepted; none is all of them.
 	KeyAlgorithms []Algorithm `yaml:"key_algorithms"`
 
-	// At least one use is needed. OCSPSigning excludes the others.
-	ServerAuth  bool `yaml:"server_auth"`
-	ClientAuth  bool `yaml:"client_auth"`
-	OCSPSigning bool `yaml:"-"`
+	// At least one use is needed. OCSPSigning and DocumentSigning exclude the others.
+	ServerAuth      bool `yaml:"server_auth"`
+	ClientAuth      bool `yaml:"client_auth"`
+	OCSPSigning     bool `yaml:"-"`
+	DocumentSigning bool `yaml:"-"` // id-kp-documentSigning (RFC 9336)
 
 	// NoDNSNames and NoIPs refuse subjects with such names, so that a certificate of
 	// this profile carries the SPIFFE ID alone.
@@ -92,6 +93,16 @@ func OCSPResponder() ProfileConfig {
 	}
 }
 
+// Feed is the profile of those who sign the feed of revocations: 7 days,
+// id-kp-documentSigning (RFC 9336) alone, so that the key is good for no connection.
+func Feed() ProfileConfig {
+	return ProfileConfig{
+		Name: "feed", Lifetime: 7 * 24 * time.Hour, DocumentSigning: true,
+		KeyAlgorithms: []Algorithm{ECDSAP256},
+		NoDNSNames:    true, NoIPs: true, Reserved: true,
+	}
+}
+
 // withDefaults validates c and fills in what it leaves open.
 func (c ProfileConfig) withDefaults() (ProfileConfig, error) {
 	if err := checkProfileName(c.Name); err != nil {
@@ -121,13 +132,20 @@ func (c ProfileConfig) withDefaults() (ProfileConfig, error) {
 			return c, fmt.Errorf("key algorithm %s is named twice", a)
 		}
 	}
+	return c, c.checkUses()
+}
+
+func (c ProfileConfig) checkUses() error {
+	connects := c.ServerAuth || c.ClientAuth
 	switch {
-	case !c.ServerAuth && !c.ClientAuth && !c.OCSPSigning:
-		return c, errors.New("it allows no use: set server_auth or client_auth")
-	case c.OCSPSigning && (c.ServerAuth || c.ClientAuth):
-		return c, errors.New("OCSP signing cannot be combined with another use")
+	case !connects && !c.OCSPSigning && !c.DocumentSigning:
+		return errors.New("it allows no use: set server_auth or client_auth")
+	case c.OCSPSigning && (connects || c.DocumentSigning):
+		return errors.New("OCSP signing cannot be combined with another use")
+	case c.DocumentSigning && connects:
+		return errors.New("document signing cannot be combined with another use")
 	}
-	return c, nil
+	return nil
 }
 
 func (c ProfileConfig) checkDurations() error {

@@ -17,7 +17,7 @@ func TestProfileDefaults(t *testing.T) {
 	if p.Name() != "minimal" || p.Lifetime() != time.Hour || p.Grace() != 0 || p.config.Backdate != time.Minute || len(p.config.KeyAlgorithms) != 6 || p.Issuer() != ca.issuer {
 		t.Errorf("profile %+v", p.config)
 	}
-	for _, config := range []ProfileConfig{ServiceDefault(), Operator(), Server(), OCSPResponder()} {
+	for _, config := range []ProfileConfig{ServiceDefault(), Operator(), Server(), OCSPResponder(), Feed()} {
 		if p := ca.compile(t, config, testEndpoints()); p.Lifetime() != config.Lifetime || p.Grace() != config.Grace {
 			t.Errorf("%s: %s, %s", config.Name, p.Lifetime(), p.Grace())
 		}
@@ -34,23 +34,27 @@ func TestProfileRefusals(t *testing.T) {
 		change func(*ProfileConfig)
 		e      Endpoints
 	}{
-		"no name":             {change: func(c *ProfileConfig) { c.Name = "" }},
-		"long name":           {change: func(c *ProfileConfig) { c.Name = strings.Repeat("x", 64) }},
-		"name with newline":   {change: func(c *ProfileConfig) { c.Name = "a\nb" }},
-		"upper-case name":     {change: func(c *ProfileConfig) { c.Name = "Web" }},
-		"no trust domain":     {change: func(c *ProfileConfig) { c.TrustDomain = certs.TrustDomain{} }},
-		"under a minute":      {change: func(c *ProfileConfig) { c.Lifetime = 59 * time.Second }},
-		"over 90 days":        {change: func(c *ProfileConfig) { c.Lifetime = MaxLifetime + time.Second }},
-		"negative lifetime":   {change: func(c *ProfileConfig) { c.Lifetime = -time.Hour }},
-		"fraction":            {change: func(c *ProfileConfig) { c.Lifetime = time.Hour + time.Millisecond }},
-		"long backdate":       {change: func(c *ProfileConfig) { c.Backdate = 2 * time.Hour }},
-		"negative backdate":   {change: func(c *ProfileConfig) { c.Backdate = -time.Second }},
-		"long grace":          {change: func(c *ProfileConfig) { c.Grace = 91 * 24 * time.Hour }},
-		"negative grace":      {change: func(c *ProfileConfig) { c.Grace = -1 }},
-		"unknown key":         {change: func(c *ProfileConfig) { c.KeyAlgorithms = []Algorithm{"dsa"} }},
-		"key twice":           {change: func(c *ProfileConfig) { c.KeyAlgorithms = []Algorithm{Ed25519, Ed25519} }},
-		"no use":              {change: func(c *ProfileConfig) { c.ServerAuth, c.ClientAuth = false, false }},
-		"OCSP and server":     {change: func(c *ProfileConfig) { c.OCSPSigning = true }},
+		"no name":              {change: func(c *ProfileConfig) { c.Name = "" }},
+		"long name":            {change: func(c *ProfileConfig) { c.Name = strings.Repeat("x", 64) }},
+		"name with newline":    {change: func(c *ProfileConfig) { c.Name = "a\nb" }},
+		"upper-case name":      {change: func(c *ProfileConfig) { c.Name = "Web" }},
+		"no trust domain":      {change: func(c *ProfileConfig) { c.TrustDomain = certs.TrustDomain{} }},
+		"under a minute":       {change: func(c *ProfileConfig) { c.Lifetime = 59 * time.Second }},
+		"over 90 days":         {change: func(c *ProfileConfig) { c.Lifetime = MaxLifetime + time.Second }},
+		"negative lifetime":    {change: func(c *ProfileConfig) { c.Lifetime = -time.Hour }},
+		"fraction":             {change: func(c *ProfileConfig) { c.Lifetime = time.Hour + time.Millisecond }},
+		"long backdate":        {change: func(c *ProfileConfig) { c.Backdate = 2 * time.Hour }},
+		"negative backdate":    {change: func(c *ProfileConfig) { c.Backdate = -time.Second }},
+		"long grace":           {change: func(c *ProfileConfig) { c.Grace = 91 * 24 * time.Hour }},
+		"negative grace":       {change: func(c *ProfileConfig) { c.Grace = -1 }},
+		"unknown key":          {change: func(c *ProfileConfig) { c.KeyAlgorithms = []Algorithm{"dsa"} }},
+		"key twice":            {change: func(c *ProfileConfig) { c.KeyAlgorithms = []Algorithm{Ed25519, Ed25519} }},
+		"no use":               {change: func(c *ProfileConfig) { c.ServerAuth, c.ClientAuth = false, false }},
+		"OCSP and server":      {change: func(c *ProfileConfig) { c.OCSPSigning = true }},
+		"documents and client": {change: func(c *ProfileConfig) { c.DocumentSigning = true }},
+		"documents and OCSP": {change: func(c *ProfileConfig) {
+			c.DocumentSigning, c.OCSPSigning, c.ServerAuth, c.ClientAuth = true, true, false, false
+		}},
 		"https":               {e: url("https://pki.example.org/ocsp")},
 		"no host":             {e: url("http:///ocsp")},
 		"space":               {e: url("http://pki.example.org/o csp")},

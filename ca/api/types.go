@@ -169,7 +169,7 @@ type IssueRequest struct {
 // Certificate is one row of the ledger.
 type Certificate struct {
 	Serial    certs.Serial `json:"serial"`
-	Kind      string       `json:"kind"` // service, operator, server, ocsp
+	Kind      string       `json:"kind"` // service, operator, server, ocsp, feed
 	Service   string       `json:"service,omitempty"`
 	ID        certs.ID     `json:"id"`
 	DNSNames  []string     `json:"dns_names,omitempty"`

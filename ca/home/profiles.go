@@ -11,7 +11,7 @@ import (
 )
 
 // builtIn are the names of profiles that the CA keeps for itself.
-var builtIn = []string{issuer.Operator().Name, issuer.Server().Name, issuer.OCSPResponder().Name}
+var builtIn = []string{issuer.Operator().Name, issuer.Server().Name, issuer.OCSPResponder().Name, issuer.Feed().Name}
 
 var profileName = regexp.MustCompile(`\A[a-z0-9_-]{1,63}\z`)
 

@@ -53,3 +53,6 @@ const ServerPath = certs.ReservedPrefix + "/ca"
 
 // ResponderPath is the path of the SPIFFE ID of the CA's OCSP responders.
 const ResponderPath = certs.ReservedPrefix + "/ocsp"
+
+// FeedPath is the path of the SPIFFE ID of those who sign the CA's feed of revocations.
+const FeedPath = certs.ReservedPrefix + "/feed"

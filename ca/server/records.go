@@ -43,9 +43,9 @@ func (s *Server) certificateQuery(r *request) (ca.CertificateQuery, error) {
 		return ca.CertificateQuery{}, badRequest("query parameter service is too long")
 	}
 	switch query.Kind {
-	case "", ca.KindService, ca.KindOperator, ca.KindServer, ca.KindOCSP:
+	case "", ca.KindService, ca.KindOperator, ca.KindServer, ca.KindOCSP, ca.KindFeed:
 	default:
-		return ca.CertificateQuery{}, badRequest("kind is one of service, operator, server, ocsp")
+		return ca.CertificateQuery{}, badRequest("kind is one of service, operator, server, ocsp, feed")
 	}
 	switch query.Status {
 	case "", ca.StatusValid, ca.StatusExpired, ca.StatusRevoked, ca.StatusHeld:
