@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
@@ -20,7 +21,7 @@ type wantedExtension struct {
 
 // wanted appends all extensions that the certificate must carry, in their order; any other is an error.
 func (d *Draft) wanted(emptySubject bool, list []wantedExtension) []wantedExtension {
-	e, c := &d.profile.endpoints, &d.profile.config
+	e, c := d.announced(), &d.profile.config
 	list = append(list,
 		wantedExtension{"key usage", oidKeyUsage, true, (*Draft).inspectKeyUsage},
 		wantedExtension{"extended key usage", oidExtKeyUsage, false, (*Draft).inspectExtKeyUsage},
@@ -38,15 +39,36 @@ func (d *Draft) wanted(emptySubject bool, list []wantedExtension) []wantedExtens
 	if e.FreshestCRL != nil {
 		list = append(list, wantedExtension{"freshest CRL", oidFreshestCRL, false, (*Draft).inspectFreshest})
 	}
+	if c.MustStaple {
+		list = append(list, wantedExtension{"TLS feature", oidTLSFeature, false, (*Draft).inspectFeatures})
+	}
+	if d.withoutRevocation() {
+		list = append(list, wantedExtension{"no revocation available", oidNoRevAvail, false, (*Draft).inspectNull})
+	}
 	if c.OCSPSigning {
-		list = append(list, wantedExtension{"OCSP no check", oidNoCheck, false, (*Draft).inspectNoCheck})
+		list = append(list, wantedExtension{"OCSP no check", oidNoCheck, false, (*Draft).inspectNull})
 	}
 	return list
 }
 
+// withoutRevocation reports whether the certificate has to say that there is no
+// revocation information: by what is left of its life, whatever the encoder thought of it.
+func (d *Draft) withoutRevocation() bool {
+	return d.life.notAfter.Sub(d.now.Truncate(time.Second)) < d.profile.config.NoRevAvailBelow
+}
+
+// announced returns the URLs that the certificate has to carry.
+func (d *Draft) announced() Endpoints {
+	e := d.profile.endpoints
+	if d.withoutRevocation() {
+		e.OCSP, e.CRL, e.FreshestCRL = "", nil, nil // RFC 9608, section 4
+	}
+	return e
+}
+
 // inspectExtensions demands exactly the wanted extensions, each once and in that order.
 func (d *Draft) inspectExtensions(s cryptobyte.String, emptySubject bool) error {
-	var room [10]wantedExtension
+	var room [11]wantedExtension
 	for _, want := range d.wanted(emptySubject, room[:0]) {
 		if s.Empty() {
 			return fmt.Errorf("%s is missing", want.name)
@@ -142,7 +164,14 @@ func (d *Draft) inspectAuthorityKeyID(v cryptobyte.String) error {
 	return nil
 }
 
-func (d *Draft) inspectNoCheck(v cryptobyte.String) error {
+func (d *Draft) inspectFeatures(v cryptobyte.String) error {
+	if string(v) != "\x30\x03\x02\x01\x05" {
+		return errors.New("it is not status_request alone")
+	}
+	return nil
+}
+
+func (d *Draft) inspectNull(v cryptobyte.String) error {
 	if string(v) != "\x05\x00" {
 		return errors.New("it is not NULL")
 	}

@@ -78,7 +78,7 @@ func (d *Draft) inspectAuthorityInfo(v cryptobyte.String) error {
 	if !v.ReadASN1(&list, asn1.SEQUENCE) || !v.Empty() {
 		return errMalformed
 	}
-	e := &d.profile.endpoints
+	e := d.announced()
 	for _, want := range [...]struct{ method, url string }{{oidAccessOCSP, e.OCSP}, {oidAccessCAIssuers, e.CAIssuers}} {
 		if want.url == "" {
 			continue

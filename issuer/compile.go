@@ -87,6 +87,9 @@ func (e Endpoints) validate(c ProfileConfig) (Endpoints, error) {
 	if e.FreshestCRL != nil && e.CRL == nil {
 		return e, errors.New("a delta CRL without a CRL that it belongs to")
 	}
+	if c.MustStaple && e.OCSP == "" {
+		return e, errors.New("must_staple without an OCSP responder to fetch staples from")
+	}
 	var urls []string
 	if e.CRL != nil {
 		urls = append(urls, e.CRL(probe))

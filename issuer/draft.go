@@ -25,7 +25,10 @@ type Draft struct {
 type steps struct{ checked, signed atomic.Bool }
 
 // validity is a certificate's, in UTC and whole seconds.
-type validity struct{ notBefore, notAfter time.Time }
+type validity struct {
+	notBefore, notAfter time.Time
+	short               bool // below the profile's threshold, so that it carries noRevAvail
+}
 
 // Draft encodes a certificate for s, valid from now (less the profile's backdate) and
 // with a fresh random serial number. It never outlives the issuer nor begins
@@ -83,6 +86,7 @@ func (p *Profile) validity(ttl time.Duration, now time.Time) (validity, error) {
 	if v.notAfter.After(issuer.NotAfter) {
 		v.notAfter = issuer.NotAfter.UTC()
 	}
+	v.short = v.notAfter.Sub(now) < p.config.NoRevAvailBelow
 	return v, nil
 }
 

@@ -39,6 +39,10 @@ func (d *Draft) template(t testing.TB) *x509.Certificate {
 	for _, ip := range d.subject.IPs {
 		template.IPAddresses = append(template.IPAddresses, net.IP(ip.AsSlice()))
 	}
+	short := d.life.notAfter.Sub(d.now) < c.NoRevAvailBelow
+	if short {
+		e.OCSP, e.CRL, e.FreshestCRL = "", nil, nil
+	}
 	if e.OCSP != "" {
 		template.OCSPServer = []string{e.OCSP}
 	}
@@ -50,6 +54,12 @@ func (d *Draft) template(t testing.TB) *x509.Certificate {
 	}
 	if e.FreshestCRL != nil {
 		template.ExtraExtensions = append(template.ExtraExtensions, freshest(t, e.FreshestCRL(d.serial)))
+	}
+	if c.MustStaple {
+		template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 24}, Value: []byte{0x30, 3, 2, 1, 5}})
+	}
+	if short {
+		template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 56}, Value: []byte{5, 0}})
 	}
 	if c.OCSPSigning {
 		template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}, Value: []byte{5, 0}})
@@ -77,6 +87,9 @@ func TestDraftEqualsStandardLibrary(t *testing.T) {
 	profiles := []ProfileConfig{
 		ServiceDefault(), Operator(), Server(), OCSPResponder(), Feed(),
 		{Name: "server-only", ServerAuth: true, Lifetime: 5 * time.Minute},
+		{Name: "must-staple", ServerAuth: true, ClientAuth: true, MustStaple: true},
+		{Name: "short", ServerAuth: true, ClientAuth: true, Lifetime: 10 * time.Minute, NoRevAvailBelow: 15 * time.Minute},
+		{Name: "sometimes-short", ServerAuth: true, ClientAuth: true, Lifetime: 30 * time.Minute, NoRevAvailBelow: 15 * time.Minute},
 	}
 	endpoints := map[string]Endpoints{"all URLs": testEndpoints(), "no URLs": {}, "CRL only": {CRL: testEndpoints().CRL}, "OCSP only": {OCSP: "http://ocsp.example.org"}}
 	for _, caAlgorithm := range CAAlgorithms() {
@@ -85,6 +98,9 @@ func TestDraftEqualsStandardLibrary(t *testing.T) {
 			for name, e := range endpoints {
 				if caAlgorithm != ECDSAP256 && (name != "all URLs" || config.Name != "default") {
 					continue // the CA's key shows in two places only
+				}
+				if config.MustStaple && e.OCSP == "" {
+					continue // refused: TestStapleProfiles
 				}
 				t.Run(string(caAlgorithm)+"/"+config.Name+"/"+name, func(t *testing.T) {
 					compareShapes(t, ca, ca.compile(t, config, e))

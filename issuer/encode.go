@@ -17,7 +17,10 @@ type constantParts struct {
 	head []byte // signature algorithm and issuer
 	uses []byte // keyUsage, extKeyUsage, basicConstraints
 	mid  []byte // authorityKeyIdentifier, authorityInfoAccess
-	tail []byte // id-pkix-ocsp-nocheck
+	tail []byte // the TLS feature extension, id-pkix-ocsp-nocheck
+
+	// In place of mid and tail where nothing about revocation is to be had (RFC 9608).
+	shortMid, shortTail []byte
 }
 
 func (p *Profile) encodeConstantParts() (constantParts, error) {
@@ -37,13 +40,30 @@ func (p *Profile) encodeConstantParts() (constantParts, error) {
 		b.AddBytes(p.issuer.cert.RawSubject)
 	})
 	encode(&parts.uses, p.writeUses)
-	encode(&parts.mid, p.writeAuthority)
-	if p.config.OCSPSigning {
-		encode(&parts.tail, func(b *cryptobyte.Builder) {
-			writeExtension(b, oidNoCheck, false, func(b *cryptobyte.Builder) { b.AddASN1(asn1.NULL, nothing) })
-		})
+	encode(&parts.mid, func(b *cryptobyte.Builder) { p.writeAuthority(b, p.endpoints.OCSP) })
+	encode(&parts.tail, func(b *cryptobyte.Builder) {
+		if p.config.MustStaple {
+			writeExtension(b, oidTLSFeature, false, writeStatusRequest)
+		}
+		if p.config.OCSPSigning {
+			writeNull(b, oidNoCheck)
+		}
+	})
+	if p.config.NoRevAvailBelow > 0 {
+		encode(&parts.shortMid, func(b *cryptobyte.Builder) { p.writeAuthority(b, "") })
+		encode(&parts.shortTail, func(b *cryptobyte.Builder) { writeNull(b, oidNoRevAvail) })
 	}
 	return parts, err
+}
+
+// writeStatusRequest writes Features with status_request alone (RFC 7633, section 6).
+func writeStatusRequest(b *cryptobyte.Builder) {
+	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1Int64(5) })
+}
+
+// writeNull writes an extension that says all by being there.
+func writeNull(b *cryptobyte.Builder, oid string) {
+	writeExtension(b, oid, false, func(b *cryptobyte.Builder) { b.AddASN1(asn1.NULL, nothing) })
 }
 
 func (p *Profile) writeUses(b *cryptobyte.Builder) {
@@ -71,18 +91,18 @@ func (p *Profile) writeUses(b *cryptobyte.Builder) {
 	writeExtension(b, oidBasicConstraints, true, func(b *cryptobyte.Builder) { b.AddASN1(asn1.SEQUENCE, nothing) })
 }
 
-func (p *Profile) writeAuthority(b *cryptobyte.Builder) {
+func (p *Profile) writeAuthority(b *cryptobyte.Builder, ocsp string) {
 	writeExtension(b, oidAuthorityKeyID, false, func(b *cryptobyte.Builder) {
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 			b.AddASN1(asn1.Tag(0).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes(p.issuer.cert.SubjectKeyId) })
 		})
 	})
-	if p.endpoints.OCSP == "" && p.endpoints.CAIssuers == "" {
+	if ocsp == "" && p.endpoints.CAIssuers == "" {
 		return
 	}
 	writeExtension(b, oidAuthorityInfo, false, func(b *cryptobyte.Builder) {
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			writeAccess(b, oidAccessOCSP, p.endpoints.OCSP)
+			writeAccess(b, oidAccessOCSP, ocsp)
 			writeAccess(b, oidAccessCAIssuers, p.endpoints.CAIssuers)
 		})
 	})
@@ -112,27 +132,33 @@ func (p *Profile) encode(s Subject, serial certs.Serial, octets []byte, life val
 		writeSubject(b, s.ID.Path())
 		b.AddBytes(s.Key.spki)
 		b.AddASN1(asn1.Tag(3).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
-			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { p.writeExtensions(b, s, serial) })
+			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { p.writeExtensions(b, s, serial, life.short) })
 		})
 	})
 	return b.Bytes()
 }
 
-func (p *Profile) writeExtensions(b *cryptobyte.Builder, s Subject, serial certs.Serial) {
+// writeExtensions leaves out every pointer to revocation information when short: RFC 9608,
+// section 4, forbids CRL distribution points, freshest CRLs and OCSP beside noRevAvail.
+func (p *Profile) writeExtensions(b *cryptobyte.Builder, s Subject, serial certs.Serial, short bool) {
+	mid, tail := p.parts.mid, p.parts.tail
+	if short {
+		mid, tail = p.parts.shortMid, p.parts.shortTail
+	}
 	b.AddBytes(p.parts.uses)
 	writeExtension(b, oidSubjectKeyID, false, func(b *cryptobyte.Builder) {
 		b.AddASN1(asn1.OCTET_STRING, func(b *cryptobyte.Builder) { b.AddBytes(s.Key.keyID[:]) })
 	})
-	b.AddBytes(p.parts.mid)
+	b.AddBytes(mid)
 	// RFC 5280, section 4.2.1.6: critical where the subject is empty.
 	writeExtension(b, oidSubjectAltName, !hasCommonName(s.ID.Path()), func(b *cryptobyte.Builder) { writeNames(b, s) })
-	if p.endpoints.CRL != nil {
+	if p.endpoints.CRL != nil && !short {
 		writePoint(b, oidCRLPoints, p.endpoints.CRL(serial))
 	}
-	if p.endpoints.FreshestCRL != nil {
+	if p.endpoints.FreshestCRL != nil && !short {
 		writePoint(b, oidFreshestCRL, p.endpoints.FreshestCRL(serial))
 	}
-	b.AddBytes(p.parts.tail)
+	b.AddBytes(tail)
 }
 
 // GeneralName's choices (RFC 5280, section 4.2.1.6).

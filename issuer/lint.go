@@ -138,6 +138,9 @@ func (p *Profile) probes() ([]Subject, error) {
 			for _, names := range dns {
 				for _, addresses := range ips {
 					subjects = append(subjects, Subject{ID: id, DNSNames: names, IPs: addresses, Key: key})
+					if p.config.NoRevAvailBelow > MinLifetime { // a service's ttl may give the other form
+						subjects = append(subjects, Subject{ID: id, DNSNames: names, IPs: addresses, Key: key, TTL: MinLifetime})
+					}
 				}
 			}
 		}

@@ -14,6 +14,8 @@ const (
 	oidFreshestCRL      = "\x55\x1d\x2e"                     // 2.5.29.46
 	oidAuthorityInfo    = "\x2b\x06\x01\x05\x05\x07\x01\x01" // 1.3.6.1.5.5.7.1.1
 	oidNoCheck          = "\x2b\x06\x01\x05\x05\x07\x30\x01\x05"
+	oidTLSFeature       = "\x2b\x06\x01\x05\x05\x07\x01\x18" // 1.3.6.1.5.5.7.1.24, RFC 7633
+	oidNoRevAvail       = "\x55\x1d\x38"                     // 2.5.29.56, RFC 9608
 
 	oidServerAuth  = "\x2b\x06\x01\x05\x05\x07\x03\x01" // 1.3.6.1.5.5.7.3.1
 	oidClientAuth  = "\x2b\x06\x01\x05\x05\x07\x03\x02"

@@ -20,6 +20,9 @@ const (
 
 	DefaultGrace = 24 * time.Hour
 	MaxGrace     = 90 * 24 * time.Hour
+
+	// MaxNoRevAvailBelow: what lives longer has to be revocable for everybody.
+	MaxNoRevAvailBelow = 24 * time.Hour
 )
 
 // ProfileConfig is what an operator writes about a profile. It is nothing but input:
@@ -59,6 +62,15 @@ type ProfileConfig struct {
 	// Reserved makes the profile one for the CA's own identities (certs.ReservedPrefix)
 	// and no others; without it those are refused. Never the operator's to say.
 	Reserved bool `yaml:"-"`
+
+	// MustStaple puts the TLS feature extension with status_request into certificates (RFC
+	// 7633): their holders have to staple an OCSP response in every handshake. It needs Endpoints.OCSP.
+	MustStaple bool `yaml:"must_staple"`
+	// NoRevAvailBelow makes certificates that live shorter from the moment of issuance, by
+	// the profile, by a service's ttl or by the issuer's end, carry noRevAvail (RFC 9608) and
+	// no pointers to CRLs and OCSP: relying parties need to look nothing up. At most
+	// MaxNoRevAvailBelow, 0 is never. It cannot be combined with MustStaple.
+	NoRevAvailBelow time.Duration `yaml:"no_rev_avail_below"`
 
 	// LintEach runs zlint over every certificate before it is signed, at about 0.2 ms
 	// each, and not only over the probes when the profile is compiled.
@@ -136,6 +148,9 @@ func (c ProfileConfig) withDefaults() (ProfileConfig, error) {
 }
 
 func (c ProfileConfig) checkUses() error {
+	if c.MustStaple && c.NoRevAvailBelow > 0 {
+		return errors.New("must_staple demands OCSP responses and no_rev_avail_below says that there are none; choose one")
+	}
 	connects := c.ServerAuth || c.ClientAuth
 	switch {
 	case !connects && !c.OCSPSigning && !c.DocumentSigning:
@@ -158,6 +173,7 @@ func (c ProfileConfig) checkDurations() error {
 		{"backdate", c.Backdate, 0, MaxBackdate},
 		{"grace", c.Grace, 0, MaxGrace},
 		{"renew_after", c.RenewAfter, 0, c.Lifetime - time.Second},
+		{"no_rev_avail_below", c.NoRevAvailBelow, 0, MaxNoRevAvailBelow},
 	} {
 		if d.value < d.min || d.value > d.max {
 			return fmt.Errorf("%s of %s is not between %s and %s", d.name, d.value, d.min, d.max)

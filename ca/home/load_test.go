@@ -75,8 +75,8 @@ metrics_address: 127.0.0.1:9090
 issuing_key: pkcs11:token=ca;object=issuing
 default_profile: short
 profiles:
-  short: {lifetime: 5m, renew_after: 2m, backdate: 10s, grace: 0s, keys: [ed25519, ecdsa-p256], usages: [client], sans: [dns], lint_each: true}
-  bare: {lifetime: 2160h, sans: []}
+  short: {lifetime: 5m, renew_after: 2m, backdate: 10s, grace: 0s, keys: [ed25519, ecdsa-p256], usages: [client], sans: [dns], lint_each: true, no_rev_avail_below: 15m}
+  bare: {lifetime: 2160h, sans: [], must_staple: true}
 crl: {shards: 16, former_shards: [4, 8], validity: 2h, interval: 10m}
 retention: 48h
 log: {level: debug, format: json}
@@ -97,6 +97,8 @@ limits: {slots: 8, failure_rate: 0.5, failure_burst: 3, shutdown: 5s}
 		t.Errorf("profile %+v", bare)
 	case short.Grace != 0 || short.RenewAfter != 2*time.Minute || short.Backdate != 10*time.Second || short.ServerAuth || !short.ClientAuth || short.NoDNSNames || !short.NoIPs || !short.LintEach:
 		t.Errorf("profile %+v", short)
+	case !bare.MustStaple || bare.NoRevAvailBelow != 0 || short.MustStaple || short.NoRevAvailBelow != 15*time.Minute:
+		t.Errorf("staples: %+v, %+v", bare, short)
 	case len(short.KeyAlgorithms) != 2 || short.KeyAlgorithms[0] != issuer.Ed25519:
 		t.Errorf("keys %v", short.KeyAlgorithms)
 	case cfg.DefaultProfile != "short" || cfg.IssuingKey != "pkcs11:token=ca;object=issuing":
@@ -137,6 +139,8 @@ func TestLoadNamesFileLineAndFix(t *testing.T) {
 		{"no duration", "{}", "{lifetime: 1}", "config.yaml:8:23: profiles.default.lifetime: \"1\" is not a duration; write"},
 		{"short lifetime", "{}", "{lifetime: 30s}", "config.yaml:8:23: profiles.default.lifetime: 30s is outside 1m0s to 2160h0m0s"},
 		{"long lifetime", "{}", "{lifetime: 2161h}", "profiles.default.lifetime: "},
+		{"staple and none", "{}", "{must_staple: true, no_rev_avail_below: 15m}", "config.yaml:8:26: profiles.default.must_staple: "},
+		{"long without revocation", "{}", "{no_rev_avail_below: 25h}", "config.yaml:8:33: profiles.default.no_rev_avail_below: 25h0m0s is outside 1m0s to 24h0m0s"},
 		{"key algorithm", "{}", "{keys: [ecdsa-p256, dsa]}", "config.yaml:8:32: profiles.default.keys[1]: "},
 		{"algorithm twice", "{}", "{keys: [ed25519, ed25519]}", "profiles.default.keys[1]: ed25519 is there twice"},
 		{"usage", "{}", "{usages: [signing]}", "config.yaml:8:22: profiles.default.usages[0]: "},

@@ -45,6 +45,11 @@ func (v *validator) profile(name string, raw rawProfile) issuer.ProfileConfig {
 	p.Backdate = v.duration(where.child("backdate"), raw.Backdate, issuer.DefaultBackdate, time.Second, issuer.MaxBackdate)
 	p.Grace = v.duration(where.child("grace"), raw.Grace, p.Grace, 0, issuer.MaxGrace)
 	p.RenewAfter = v.duration(where.child("renew_after"), raw.Renew, 0, time.Second, p.Lifetime-time.Second)
+	p.MustStaple = raw.Staple
+	p.NoRevAvailBelow = v.duration(where.child("no_rev_avail_below"), raw.NoRev, 0, issuer.MinLifetime, issuer.MaxNoRevAvailBelow)
+	if p.MustStaple && p.NoRevAvailBelow > 0 {
+		v.add(where.child("must_staple"), "it demands OCSP responses, and no_rev_avail_below says that there are none; choose one")
+	}
 	for i, key := range raw.Keys {
 		algorithm, err := issuer.ParseAlgorithm(key)
 		if err != nil || key == "" {

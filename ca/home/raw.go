@@ -33,6 +33,8 @@ type rawProfile struct {
 	Usages   []string `yaml:"usages"`
 	SANs     []string `yaml:"sans"`
 	LintEach bool     `yaml:"lint_each"`
+	Staple   bool     `yaml:"must_staple"`
+	NoRev    string   `yaml:"no_rev_avail_below"`
 }
 
 type rawCRL struct {
