@@ -24,6 +24,8 @@ type follower struct {
 	log       Log
 	histories map[string]*history
 	metrics   *metrics
+	others    atomic.Pointer[map[string]*history] // of issuers that are not configured; a new map for each change
+	news      signal                              // a certificate's state is another than before
 
 	mu       sync.Mutex // one fold at a time, so that entries arrive in order
 	sequence uint64     // guarded by mu: the last entry that was folded
@@ -32,12 +34,23 @@ type follower struct {
 	failed   atomic.Bool  // the last read failed
 }
 
+func newFollower(log Log, measures *metrics) *follower {
+	f := &follower{log: log, histories: make(map[string]*history), metrics: measures}
+	f.others.Store(&map[string]*history{})
+	return f
+}
+
 // fold reads to the end of the log. It reports whether any certificate's state is another
 // than before. The time is that of the call, because later revocations may be missed.
 func (f *follower) fold(ctx context.Context, now time.Time) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	news := 0
+	defer func() {
+		if news > 0 {
+			f.news.notify()
+		}
+	}()
 	for {
 		entries, err := f.log.Entries(ctx, f.sequence, foldBatch)
 		if err == nil {
@@ -77,8 +90,7 @@ func (f *follower) check(entries []Entry) error {
 	return nil
 }
 
-// apply hands runs of entries of one issuer to its history. Issuers that are not
-// configured have nobody to publish for.
+// apply hands runs of entries of one issuer to its history. The caller holds f.mu.
 func (f *follower) apply(entries []Entry) int {
 	news := 0
 	for start := 0; start < len(entries); {
@@ -86,9 +98,7 @@ func (f *follower) apply(entries []Entry) int {
 		for end < len(entries) && entries[end].Issuer == entries[start].Issuer {
 			end++
 		}
-		if h := f.histories[entries[start].Issuer]; h != nil {
-			news += h.apply(entries[start:end])
-		}
+		news += f.historyOf(entries[start].Issuer).apply(entries[start:end])
 		f.sequence = entries[end-1].Sequence
 		start = end
 	}

@@ -80,7 +80,7 @@ func (p *Publisher) publish(ctx context.Context, a *authority, renew bool) error
 	if all {
 		a.history.forget(at.Add(-p.config.Retention))
 	}
-	p.announce()
+	p.changed.notify()
 	return nil
 }
 

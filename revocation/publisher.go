@@ -28,9 +28,9 @@ type Publisher struct {
 	staticMu sync.Mutex                           // one change at a time
 
 	wake    chan struct{} // holds one element while a publication is asked for
+	changed signal
 	mu      sync.Mutex
-	changed chan struct{} // guarded by mu
-	lastErr error         // guarded by mu: of the last publication, nil when it worked
+	lastErr error // guarded by mu: of the last publication, nil when it worked
 }
 
 // Open folds the whole log and publishes the first CRLs of every issuer, each with a
@@ -47,10 +47,10 @@ func Open(ctx context.Context, config Config) (*Publisher, error) {
 	p := &Publisher{
 		config: config, metrics: measures,
 		byID: make(map[string]*authority), routes: make(map[string]*slot),
-		wake: make(chan struct{}, 1), changed: make(chan struct{}),
+		wake: make(chan struct{}, 1),
 	}
 	p.static.Store(&map[string]*document{})
-	p.follower = &follower{log: config.Log, histories: make(map[string]*history), metrics: measures}
+	p.follower = newFollower(config.Log, measures)
 	for _, signer := range config.Issuers {
 		p.add(signer)
 	}
@@ -96,22 +96,19 @@ func (p *Publisher) Sync(ctx context.Context) error {
 	return err
 }
 
-// Revoked returns the entry that revoked a certificate or holds it, as of the last Sync
-// or, for the issuer of a CRL that AddStaticCRL took, as of that CRL.
+// Revoked returns the entry that revoked a certificate or holds it, as of the last Sync,
+// also for issuers that are not in Config.Issuers; else the one that the CRL of its issuer
+// lists which AddStaticCRL took.
 func (p *Publisher) Revoked(issuer string, serial certs.Serial) (Entry, bool) {
 	if serial.IsZero() {
 		return Entry{}, false
 	}
-	a := p.byID[issuer]
-	if a == nil {
+	r, ok := p.follower.lookup(issuer, serial)
+	if !ok {
 		if d := (*p.static.Load())[fullPath(issuer)]; d != nil {
 			entry, ok := d.revoked[serial]
 			return entry, ok
 		}
-		return Entry{}, false
-	}
-	r, ok := a.history.lookup(padSerial(serial))
-	if !ok {
 		return Entry{}, false
 	}
 	return Entry{
@@ -148,15 +145,4 @@ func (p *Publisher) CRLs() []CRL {
 
 // Changed returns a channel that is closed at the next publication. Take it before CRLs
 // are read, so that no publication is missed.
-func (p *Publisher) Changed() <-chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.changed
-}
-
-func (p *Publisher) announce() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	close(p.changed)
-	p.changed = make(chan struct{})
-}
+func (p *Publisher) Changed() <-chan struct{} { return p.changed.wait() }

@@ -64,7 +64,7 @@ func (p *Publisher) putStatic(d *document) error {
 	}
 	static[path] = d
 	p.static.Store(&static)
-	p.announce()
+	p.changed.notify()
 	return nil
 }
 
