@@ -74,14 +74,19 @@ func scanCertificate(from scanner) (row, error) {
 	return r, nil
 }
 
-func certificateBySerial(q querier, serial certs.Serial) (row, error) {
-	return scanCertificate(q.queryRow(selectBySerial, serial.Bytes()))
-}
-
 // Certificate implements ca.Ledger.
 func (s *Store) Certificate(ctx context.Context, serial certs.Serial) (ca.Certificate, error) {
-	r, err := certificateBySerial(reader{ctx, s}, serial)
+	if err := ctx.Err(); err != nil {
+		return ca.Certificate{}, err
+	}
+	r, err := recall(s.memory, s.memory.certificates, maxCertificates, serial, func() (row, error) {
+		return certificateBySerial(reader{ctx, s}, serial)
+	})
 	return r.Certificate, err
+}
+
+func certificateBySerial(q querier, serial certs.Serial) (row, error) {
+	return scanCertificate(q.queryRow(selectBySerial, serial.Bytes()))
 }
 
 // Replay implements ca.Ledger.
@@ -105,120 +110,6 @@ func replay(q querier, key string, digest [32]byte) (ca.Certificate, error) {
 	}
 	r, err := scanCertificate(q.queryRow(selectBySeq, seq))
 	return r.Certificate, err
-}
-
-type recorded struct {
-	certificate ca.Certificate
-	replayed    bool
-}
-
-// RecordIssuance implements ca.Ledger.
-func (s *Store) RecordIssuance(ctx context.Context, issuance ca.Issuance) (ca.Certificate, bool, error) {
-	result, err := write(ctx, s, func(t *tx) (recorded, error) { return recordIssuance(t, issuance) })
-	return result.certificate, result.replayed, err
-}
-
-func recordIssuance(t *tx, issuance ca.Issuance) (recorded, error) {
-	if key := issuance.Idempotency; key != nil {
-		first, err := replay(t, key.Key, key.Digest)
-		if err == nil {
-			return recorded{first, true}, nil
-		}
-		if !errors.Is(err, ca.ErrNotFound) {
-			return recorded{}, err
-		}
-	}
-	if err := checkGuard(t, issuance.Guard); err != nil {
-		return recorded{}, err
-	}
-	if used := issuance.OneTime; used != nil {
-		n, err := t.changed("INSERT INTO one_time (id, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING", hashed(used.ID), used.ExpiresAt.Unix())
-		if err != nil {
-			return recorded{}, err
-		}
-		if n == 0 {
-			return recorded{}, ca.ErrTokenUsed
-		}
-	}
-	seq, err := insertCertificate(t, issuance.Certificate)
-	if err != nil {
-		return recorded{}, err
-	}
-	if key := issuance.Idempotency; key != nil {
-		err = t.exec("INSERT OR REPLACE INTO idempotency (key, digest, certificate, expires_at) VALUES (?, ?, ?, ?)",
-			hashed(key.Key), key.Digest[:], seq, key.ExpiresAt.Unix())
-	}
-	return recorded{issuance.Certificate, false}, err
-}
-
-// checkGuard looks again, where nothing can change any more before the commit.
-func checkGuard(t *tx, guard ca.Guard) error {
-	if !guard.Serial.IsZero() {
-		asking, err := certificateBySerial(t, guard.Serial)
-		if err != nil {
-			return err
-		}
-		switch asking.last.Kind {
-		case revocation.Revoked:
-			return ca.ErrRevoked
-		case revocation.Held:
-			return ca.ErrHeld
-		}
-	}
-	if guard.Key != [32]byte{} {
-		compromised, err := t.exists("SELECT 1 FROM compromised_keys WHERE digest = ?", guard.Key[:])
-		if err != nil {
-			return err
-		}
-		if compromised {
-			return ca.ErrKeyCompromised
-		}
-	}
-	if guard.Service != "" {
-		ok, err := t.exists("SELECT 1 FROM services WHERE name = ? AND version = ?", guard.Service, int64(guard.ServiceVersion))
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return ca.ErrConflict
-		}
-	}
-	if guard.Operator != "" {
-		ok, err := t.exists("SELECT 1 FROM operators WHERE name = ?", guard.Operator)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return ca.ErrConflict
-		}
-	}
-	return nil
-}
-
-func insertCertificate(t *tx, c ca.Certificate) (int64, error) {
-	issuer, err := t.issuerID(c.Issuer)
-	if err != nil {
-		return 0, err
-	}
-	subject, err := t.subjectID(string(c.Kind), c.Name, c.ID.String())
-	if err != nil {
-		return 0, err
-	}
-	by := sql.NullString{String: c.By, Valid: c.By != c.ID.String()}
-	result, err := t.execResult(`INSERT INTO certificates (serial, subject, issuer, profile, method, asked_by, not_before, not_after, issued_at, der)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (serial) DO NOTHING`,
-		c.Serial.Bytes(), subject, issuer, c.Profile, string(c.Method), by, c.NotBefore.Unix(), c.NotAfter.Unix(), c.IssuedAt.Unix(), c.DER)
-	if err != nil {
-		return 0, err
-	}
-	n, err := result.RowsAffected()
-	if err != nil {
-		return 0, err
-	}
-	if n == 0 {
-		return 0, ca.ErrSerialExists
-	}
-	return result.LastInsertId()
 }
 
 // hashed stands for an id or a key that others chose.

@@ -26,6 +26,7 @@ var purges = []struct {
 		SELECT p.seq FROM log p WHERE p.kind = 2 AND p.at < ?1
 		AND EXISTS (SELECT 1 FROM log n WHERE n.kind = 2 AND n.issuer = p.issuer AND n.seq > p.seq) LIMIT ?2)`, 1},
 	{"DELETE FROM one_time WHERE id IN (SELECT id FROM one_time WHERE expires_at < ?1 LIMIT ?2)", 1},
+	{"DELETE FROM agents WHERE (service, id) IN (SELECT service, id FROM agents WHERE not_after < ?1 LIMIT ?2)", 1},
 	{"DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE expires_at < ?1 LIMIT ?2)", 1},
 	{"DELETE FROM subjects WHERE id IN (SELECT id FROM subjects WHERE ?1 <> 0 AND NOT EXISTS (SELECT 1 FROM certificates WHERE subject = subjects.id) LIMIT ?2)", 1},
 }
@@ -42,7 +43,7 @@ const (
 
 // Purge implements ca.Ledger.
 func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int, error) {
-	return write(ctx, s, func(t *tx) (int, error) {
+	return writeOn(ctx, s, onCertificates, func(t *tx) (int, error) {
 		deleted := 0
 		for _, p := range purges {
 			budget := (limit - deleted) / p.cost

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	serviceColumns = "SELECT name, dns, ips, callers, profile, ttl, version, created, updated FROM services "
+	serviceColumns = "SELECT name, dns, ips, callers, profile, ttl, max_silence, version, created, updated FROM services "
 	selectService  = serviceColumns + "WHERE name = ?"
 	selectEpoch    = "SELECT value FROM counters WHERE name = 'epoch'"
 )
@@ -23,8 +23,8 @@ const (
 func scanService(from scanner) (policy.Service, error) {
 	var service policy.Service
 	var dns, ips, callers string
-	var ttl, version, created, updated int64
-	err := from.Scan(&service.Name, &dns, &ips, &callers, &service.Profile, &ttl, &version, &created, &updated)
+	var ttl, silence, version, created, updated int64
+	err := from.Scan(&service.Name, &dns, &ips, &callers, &service.Profile, &ttl, &silence, &version, &created, &updated)
 	if errors.Is(err, sql.ErrNoRows) {
 		return policy.Service{}, ca.ErrNotFound
 	}
@@ -35,14 +35,19 @@ func scanService(from scanner) (policy.Service, error) {
 	if err != nil {
 		return policy.Service{}, fmt.Errorf("service %s is damaged: %w", service.Name, err)
 	}
-	service.TTL, service.Version = time.Duration(ttl), uint64(version)
+	service.TTL, service.MaxSilence, service.Version = time.Duration(ttl), time.Duration(silence), uint64(version)
 	service.Created, service.Updated = fromUnix(created), fromUnix(updated)
 	return service, nil
 }
 
 // Service implements ca.Registry.
 func (s *Store) Service(ctx context.Context, name string) (policy.Service, error) {
-	return scanService(reader{ctx, s}.queryRow(selectService, name))
+	if err := ctx.Err(); err != nil {
+		return policy.Service{}, err
+	}
+	return recall(s.memory, s.memory.services, maxServices, name, func() (policy.Service, error) {
+		return scanService(reader{ctx, s}.queryRow(selectService, name))
+	})
 }
 
 // Services implements ca.Registry. The cursor is the last name.
@@ -61,7 +66,7 @@ func (s *Store) Services(ctx context.Context, search, cursor string, limit int) 
 	return page, "", nil
 }
 
-func scanServices(rows *sql.Rows) ([]policy.Service, error) {
+func scanServices(rows *rows) ([]policy.Service, error) {
 	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
 	services := []policy.Service{}
 	for rows.Next() {
@@ -76,7 +81,7 @@ func scanServices(rows *sql.Rows) ([]policy.Service, error) {
 
 // PutService implements ca.Registry. What changes nothing leaves the version as it is.
 func (s *Store) PutService(ctx context.Context, service policy.Service, version uint64) (policy.Service, error) {
-	return write(ctx, s, func(t *tx) (policy.Service, error) {
+	return writeOn(ctx, s, onServices, func(t *tx) (policy.Service, error) {
 		known, err := scanService(t.queryRow(selectService, service.Name))
 		if err != nil && !errors.Is(err, ca.ErrNotFound) {
 			return policy.Service{}, err
@@ -102,16 +107,16 @@ func putService(t *tx, known, service policy.Service) (policy.Service, bool, err
 		return policy.Service{}, false, err
 	}
 	service.Version = epoch
-	err = t.exec(`INSERT INTO services (name, dns, ips, callers, profile, ttl, version, created, updated) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-		ON CONFLICT (name) DO UPDATE SET dns = ?2, ips = ?3, callers = ?4, profile = ?5, ttl = ?6, version = ?7, updated = ?9`,
+	err = t.exec(`INSERT INTO services (name, dns, ips, callers, profile, ttl, max_silence, version, created, updated) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+		ON CONFLICT (name) DO UPDATE SET dns = ?2, ips = ?3, callers = ?4, profile = ?5, ttl = ?6, max_silence = ?7, version = ?8, updated = ?10`,
 		service.Name, formatList(service.DNSNames), formatList(service.IPs), formatList(service.Callers), service.Profile,
-		int64(service.TTL), int64(service.Version), service.Created.Unix(), service.Updated.Unix())
+		int64(service.TTL), int64(service.MaxSilence), int64(service.Version), service.Created.Unix(), service.Updated.Unix())
 	return service, true, err
 }
 
 func sameService(a, b policy.Service) bool {
 	return slices.Equal(a.DNSNames, b.DNSNames) && slices.Equal(a.IPs, b.IPs) && slices.Equal(a.Callers, b.Callers) &&
-		a.Profile == b.Profile && a.TTL == b.TTL
+		a.Profile == b.Profile && a.TTL == b.TTL && a.MaxSilence == b.MaxSilence
 }
 
 func nextEpoch(t *tx) (uint64, error) {
@@ -122,7 +127,7 @@ func nextEpoch(t *tx) (uint64, error) {
 
 // DeleteService implements ca.Registry.
 func (s *Store) DeleteService(ctx context.Context, name string, version uint64) error {
-	_, err := write(ctx, s, func(t *tx) (struct{}, error) {
+	_, err := writeOn(ctx, s, onServices, func(t *tx) (struct{}, error) {
 		known, err := scanService(t.queryRow(selectService, name))
 		if err != nil {
 			return struct{}{}, err
@@ -144,7 +149,7 @@ func deleteService(t *tx, name string) error {
 
 // ApplyServices implements ca.Registry.
 func (s *Store) ApplyServices(ctx context.Context, services []policy.Service, prune, dryRun bool, at time.Time) (ca.Applied, error) {
-	return write(ctx, s, func(t *tx) (ca.Applied, error) {
+	return writeOn(ctx, s, onServices, func(t *tx) (ca.Applied, error) {
 		applied, err := applyServices(t, services, prune, at)
 		if err == nil && dryRun {
 			err = errRollBack

@@ -30,12 +30,13 @@ func (s *Store) Entries(ctx context.Context, after uint64, limit int) ([]revocat
 	var entries []revocation.Entry
 	for rows.Next() {
 		var e revocation.Entry
-		var sequence, reason, at, notAfter int64
+		var sequence, kind, reason, at, notAfter int64
 		var keyID, serial []byte
-		if err := rows.Scan(&sequence, &e.Kind, &keyID, &serial, &reason, &at, &notAfter); err != nil {
+		if err := rows.Scan(&sequence, &kind, &keyID, &serial, &reason, &at, &notAfter); err != nil {
 			return nil, err
 		}
-		e.Sequence, e.Issuer, e.Reason, e.At = uint64(sequence), hex.EncodeToString(keyID), certs.Reason(reason), fromUnix(at)
+		e.Sequence, e.Kind = uint64(sequence), revocation.Kind(kind)
+		e.Issuer, e.Reason, e.At = hex.EncodeToString(keyID), certs.Reason(reason), fromUnix(at)
 		if e.Kind != revocation.Published {
 			if e.Serial, err = certs.SerialFromBytes(serial); err != nil {
 				return nil, fmt.Errorf("entry %d of the revocation log is damaged: %w", sequence, err)
@@ -49,12 +50,12 @@ func (s *Store) Entries(ctx context.Context, after uint64, limit int) ([]revocat
 
 // AppendPublished implements revocation.Log.
 func (s *Store) AppendPublished(ctx context.Context, issuer string, at time.Time) (uint64, error) {
-	return write(ctx, s, func(t *tx) (uint64, error) {
+	return writeOn(ctx, s, 0, func(t *tx) (uint64, error) {
 		id, err := t.issuerID(issuer)
 		if err != nil {
 			return 0, err
 		}
-		sequence, err := t.inserted(insertEntry, revocation.Published, id, nil, 0, at.Unix(), 0, "")
+		sequence, err := t.inserted(insertEntry, int64(revocation.Published), id, nil, 0, at.Unix(), 0, "")
 		return uint64(sequence), err
 	})
 }
@@ -75,7 +76,7 @@ func (s *Store) Issued(ctx context.Context, issuer string, serial certs.Serial) 
 
 // Revoke implements ca.Ledger.
 func (s *Store) Revoke(ctx context.Context, selection ca.RevokeSelection, reason certs.Reason, at time.Time, by string, dryRun bool) (ca.RevokeOutcome, error) {
-	return write(ctx, s, func(t *tx) (ca.RevokeOutcome, error) {
+	return writeOn(ctx, s, onCertificates, func(t *tx) (ca.RevokeOutcome, error) {
 		r := revoker{t: t, kind: revocation.KindOf(reason), reason: reason, at: at, by: by, dryRun: dryRun}
 		if err := r.selected(selection); err != nil {
 			return ca.RevokeOutcome{}, err

@@ -173,7 +173,7 @@ func (r *revoker) appendEntry(c ca.Certificate) (*revocation.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	sequence, err := r.t.inserted(insertEntry, r.kind, issuer, c.Serial.Bytes(), int(r.reason), r.at.Unix(), c.NotAfter.Unix(), r.by)
+	sequence, err := r.t.inserted(insertEntry, int64(r.kind), issuer, c.Serial.Bytes(), int(r.reason), r.at.Unix(), c.NotAfter.Unix(), r.by)
 	if err != nil {
 		return nil, err
 	}

@@ -43,10 +43,9 @@ type hooks struct{ beforeCommit, afterCommit func() error }
 // Store is an open ledger. Its methods are safe for concurrent use and keep
 // ca.Ledger's promises.
 type Store struct {
-	readers    *sql.DB
-	statements statements
-	writer     *writer
-	writeDB    *sql.DB
+	readers *readers
+	writer  *writer
+	memory  *memory
 }
 
 var _ ca.Ledger = (*Store)(nil)
@@ -97,34 +96,42 @@ func (s *Store) open(ctx context.Context, path string, options Options) error {
 	if err := checkPath(ctx, path); err != nil {
 		return err
 	}
+	if err := upgrade(ctx, path); err != nil {
+		return err
+	}
+	s.memory = newMemory()
 	var err error
-	if s.writeDB, err = openDB(path, modeWrite, 1); err != nil {
+	if s.readers, err = openReaders(path); err != nil {
 		return err
 	}
-	if err := migrate(ctx, s.writeDB); err != nil {
+	c, err := openConn(path, modeWrite)
+	if err != nil {
 		return err
 	}
-	if s.readers, err = openDB(path, modeRead, maxReaders); err != nil {
+	if s.writer, err = startWriter(c, s.memory, options); err != nil {
+		return errors.Join(err, c.close())
+	}
+	return nil
+}
+
+// upgrade brings the schema up to date, over database/sql, which goose needs.
+func upgrade(ctx context.Context, path string) error {
+	db, err := openDB(path, modeWrite, 1)
+	if err != nil {
 		return err
 	}
-	if err := s.statements.prepare(ctx, s.readers); err != nil {
-		return err
-	}
-	s.writer, err = startWriter(ctx, s.writeDB, options)
-	return err
+	return errors.Join(migrate(ctx, db), db.Close())
 }
 
 // Close finishes the writes that were accepted and closes the file. It is idempotent; later
 // calls of other methods fail.
 func (s *Store) Close() error {
 	var errs []error
+	if s.readers != nil { // first: only a connection that may write can remove the log
+		errs = append(errs, s.readers.close())
+	}
 	if s.writer != nil {
 		errs = append(errs, s.writer.close())
-	}
-	for _, db := range []*sql.DB{s.readers, s.writeDB} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
 	}
 	return errors.Join(errs...)
 }
@@ -140,11 +147,25 @@ const (
 
 // openDB never creates a file: every mode demands that it is there.
 func openDB(path string, m mode, connections int) (*sql.DB, error) {
-	absolute, err := filepath.Abs(path)
+	location, err := dsn(path, m)
 	if err != nil {
 		return nil, err
 	}
-	query := url.Values{"mode": {"rw"}, "_busy_timeout": {busyTimeout}, "_foreign_keys": {"1"}, "_synchronous": {"FULL"}}
+	db, err := sql.Open("sqlite3", location)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return db, nil
+}
+
+func dsn(path string, m mode) (string, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	query := url.Values{"mode": {"rw"}, "_mutex": {"no"}, "_busy_timeout": {busyTimeout}, "_foreign_keys": {"1"}, "_synchronous": {"FULL"}}
 	switch m {
 	case modeWrite:
 		query.Set("_journal_mode", "WAL")
@@ -152,13 +173,7 @@ func openDB(path string, m mode, connections int) (*sql.DB, error) {
 		query.Set("mode", "ro")
 	}
 	location := url.URL{Scheme: "file", Opaque: (&url.URL{Path: absolute}).EscapedPath(), RawQuery: query.Encode()}
-	db, err := sql.Open("sqlite3", location.String())
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
-	return db, nil
+	return location.String(), nil
 }
 
 // checkPath looks before anything that writes has its hands on the file.

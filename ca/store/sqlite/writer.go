@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -18,7 +17,10 @@ const (
 )
 
 var (
-	errClosed = errors.New("the ledger is closed")
+	errClosed  = errors.New("the ledger is closed")
+	errPersist = errors.New("commit")
+	// errContested means that issuances which were recorded together could not all be recorded.
+	errContested = errors.New("two want the same")
 	// errRollBack ends a dry run: its result counts, its changes do not.
 	errRollBack = errors.New("dry run")
 	// ErrUnknownState is the answer to every write after a commit failed with an I/O error:
@@ -26,9 +28,8 @@ var (
 	ErrUnknownState = errors.New("a commit failed with an I/O error, so the ledger's state is unknown: check the disk and restart the CA")
 )
 
-// writer is the only one that writes. Its goroutine owns conn.
+// writer is the only one that writes. Its goroutine owns the connection.
 type writer struct {
-	conn    *sql.Conn
 	hooks   hooks
 	metrics *metrics
 
@@ -42,25 +43,26 @@ type writer struct {
 
 // change is one caller's part of a commit.
 type change struct {
-	ctx   context.Context
-	apply func(*tx) error
-	err   error      // of apply; owned by the writer
-	done  chan error // buffered, answered once after the commit
+	ctx      context.Context
+	apply    func(*tx) error
+	effect   effect     // what of the memories may be untrue after it
+	issuance *issuance  // not nil: what apply does, for those that are recorded together
+	err      error      // of apply; owned by the writer
+	done     chan error // buffered, answered once after the commit
 }
 
-func startWriter(ctx context.Context, db *sql.DB, options Options) (*writer, error) {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA journal_size_limit = %d", journalMaximum)); err != nil {
-		return nil, errors.Join(err, conn.Close())
+func startWriter(c *conn, memory *memory, options Options) (*writer, error) {
+	// What savepoints keep is at most some pages: never a file.
+	for _, pragma := range []string{fmt.Sprintf("PRAGMA journal_size_limit = %d", journalMaximum), "PRAGMA temp_store = MEMORY"} {
+		if err := c.exec(pragma); err != nil {
+			return nil, err
+		}
 	}
 	w := &writer{
-		conn: conn, hooks: options.hooks, metrics: newMetrics(options.Registerer),
+		hooks: options.hooks, metrics: newMetrics(options.Registerer),
 		queue: make(chan *change, maxQueued), closing: make(chan struct{}), done: make(chan struct{}),
+		tx: &tx{conn: c, known: newKnown(), memory: memory},
 	}
-	w.tx = newTx(conn)
 	go w.run()
 	return w, nil
 }
@@ -68,19 +70,30 @@ func startWriter(ctx context.Context, db *sql.DB, options Options) (*writer, err
 // write has apply's changes made durable, and returns its result after the commit. When
 // ctx ends first the outcome is unknown to the caller, who must treat it as failed.
 func write[T any](ctx context.Context, s *Store, apply func(*tx) (T, error)) (T, error) {
-	var zero, result T
-	c := &change{ctx: ctx, done: make(chan error, 1)}
-	c.apply = func(t *tx) (err error) {
+	return writeOn(ctx, s, onEverything, apply)
+}
+
+// writeOn is write for a change whose effect on what is remembered is known.
+func writeOn[T any](ctx context.Context, s *Store, e effect, apply func(*tx) (T, error)) (T, error) {
+	var result T
+	err := s.writer.commitOf(&change{ctx: ctx, effect: e, apply: func(t *tx) (err error) {
 		result, err = apply(t)
 		return err
-	}
-	if err := s.writer.submit(c); err != nil {
-		return zero, err
-	}
-	if err := s.writer.wait(c); err != nil && !errors.Is(err, errRollBack) {
+	}})
+	if err != nil && !errors.Is(err, errRollBack) {
+		var zero T
 		return zero, err
 	}
 	return result, nil
+}
+
+// commitOf returns after the commit that c shared, or its refusal.
+func (w *writer) commitOf(c *change) error {
+	c.done = make(chan error, 1)
+	if err := w.submit(c); err != nil {
+		return err
+	}
+	return w.wait(c)
 }
 
 func (w *writer) submit(c *change) error {
@@ -155,25 +168,62 @@ func (w *writer) commit(t *tx, batch []*change) {
 }
 
 // transact returns an error when nothing of batch may count. A change's own failure stands in
-// its err and leaves the others alone.
+// its err and leaves the others alone. Nobody hears of the commit before the memories
+// have forgotten what it made untrue.
 func (w *writer) transact(t *tx, batch []*change) error {
 	if w.failed.Load() {
 		return ErrUnknownState
 	}
-	if err := t.exec("BEGIN IMMEDIATE"); err != nil {
+	err := w.attempt(t, batch, true)
+	if errors.Is(err, errContested) {
+		err = w.attempt(t, batch, false)
+	}
+	if err == nil {
+		t.memory.forget(t.touched)
+		return nil
+	}
+	if code, ok := sqliteCode(err); ok && code == sqlite3.ErrIoErr && errors.Is(err, errPersist) {
+		w.failed.Store(true)
+		err = fmt.Errorf("%w: %w", ErrUnknownState, err)
+	}
+	t.memory.forget(onEverything)
+	return err
+}
+
+// attempt is one transaction. together has issuances recorded by the same few statements; if
+// two of them want the same, that is errContested, and each must be tried alone.
+func (w *writer) attempt(t *tx, batch []*change, together bool) error {
+	if err := t.begin(); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	for _, c := range batch {
-		if err := applyOne(t, c); err != nil {
-			return errors.Join(err, rollBack(t))
-		}
+	err := applyAll(t, batch, together)
+	if err == nil {
+		err = w.persist(t)
 	}
-	if err := w.persist(t); err != nil {
-		if code, ok := sqliteCode(err); ok && code == sqlite3.ErrIoErr {
-			w.failed.Store(true)
-			err = fmt.Errorf("%w: %w", ErrUnknownState, err)
-		}
+	if err != nil {
+		t.known = newKnown()
 		return errors.Join(err, rollBack(t))
+	}
+	return nil
+}
+
+func applyAll(t *tx, batch []*change, together bool) error {
+	for len(batch) > 0 {
+		n := 0
+		for together && n < len(batch) && batch[n].issuance != nil {
+			n++
+		}
+		if n > 0 {
+			if err := recordTogether(t, batch[:n]); err != nil {
+				return err
+			}
+			batch = batch[n:]
+			continue
+		}
+		if err := applyOne(t, batch[0]); err != nil {
+			return err
+		}
+		batch = batch[1:]
 	}
 	return nil
 }
@@ -185,7 +235,7 @@ func (w *writer) persist(t *tx) error {
 		}
 	}
 	if err := t.exec("COMMIT"); err != nil {
-		return fmt.Errorf("commit: %w", err)
+		return fmt.Errorf("%w: %w", errPersist, err)
 	}
 	if hook := w.hooks.afterCommit; hook != nil {
 		return hook()
@@ -201,11 +251,13 @@ func applyOne(t *tx, c *change) error {
 	if err := t.exec("SAVEPOINT change"); err != nil {
 		return err
 	}
+	t.touch(c.effect)
 	c.err = c.apply(t)
 	if c.err != nil {
 		if losesTransaction(c.err) {
 			return c.err
 		}
+		t.known.doubt()
 		if err := t.exec("ROLLBACK TO change"); err != nil {
 			return err
 		}
@@ -235,13 +287,8 @@ func sqliteCode(err error) (sqlite3.ErrNo, bool) {
 
 // rollBack ends the transaction if SQLite has not ended it by itself.
 func rollBack(t *tx) error {
-	inTransaction := true
-	err := t.conn.Raw(func(driver any) error {
-		inTransaction = !driver.(*sqlite3.SQLiteConn).AutoCommit()
+	if t.AutoCommit() {
 		return nil
-	})
-	if err != nil || !inTransaction {
-		return err
 	}
 	return t.exec("ROLLBACK")
 }
@@ -251,7 +298,7 @@ func (w *writer) close() error {
 	w.once.Do(func() {
 		close(w.closing)
 		<-w.done
-		err = errors.Join(w.tx.close(), w.conn.Close())
+		err = w.tx.close()
 	})
 	return err
 }

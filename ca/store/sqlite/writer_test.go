@@ -120,7 +120,7 @@ func writes(s *Store) map[string]struct {
 			s.Probe,
 			func(ctx context.Context) (bool, error) {
 				var n int
-				err := s.readers.QueryRowContext(ctx, "SELECT count FROM probe").Scan(&n)
+				err := reader{ctx, s}.queryRow("SELECT count FROM probe").Scan(&n)
 				return n > 0, err
 			},
 		},
@@ -220,7 +220,7 @@ func TestInvariant21AFullDiskIssuesNothingAndHeals(t *testing.T) {
 		t.Helper()
 		// The writer is idle between two calls, so its connection may be borrowed.
 		var got int
-		if err := s.writer.conn.QueryRowContext(t.Context(), "PRAGMA max_page_count = "+strconv.Itoa(pages)).Scan(&got); err != nil {
+		if err := s.writer.tx.queryRow("PRAGMA max_page_count = " + strconv.Itoa(pages)).Scan(&got); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,0 +1,77 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+
+	"github.com/handfast/handfast/ca"
+)
+
+// recorded is what RecordIssuance returns.
+type recorded struct {
+	certificate ca.Certificate
+	replayed    bool
+}
+
+// RecordIssuance implements ca.Ledger.
+func (s *Store) RecordIssuance(ctx context.Context, asked ca.Issuance) (ca.Certificate, bool, error) {
+	var result recorded
+	c := &change{ctx: ctx, issuance: &issuance{Issuance: asked, result: &result}}
+	c.apply = func(t *tx) (err error) {
+		result, err = recordIssuance(t, asked)
+		return err
+	}
+	if err := s.writer.commitOf(c); err != nil {
+		return ca.Certificate{}, false, err
+	}
+	return result.certificate, result.replayed, nil
+}
+
+// recordIssuance records one, where recordTogether could not.
+func recordIssuance(t *tx, issuance ca.Issuance) (recorded, error) {
+	if key := issuance.Idempotency; key != nil {
+		first, err := replay(t, key.Key, key.Digest)
+		if err == nil {
+			return recorded{first, true}, nil
+		}
+		if !errors.Is(err, ca.ErrNotFound) {
+			return recorded{}, err
+		}
+	}
+	if err := checkGuard(t, issuance.Guard); err != nil {
+		return recorded{}, err
+	}
+	if used := issuance.OneTime; used != nil {
+		n, err := t.changed("INSERT INTO one_time (id, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING", hashed(used.ID), used.ExpiresAt.Unix())
+		if err != nil {
+			return recorded{}, err
+		}
+		if n == 0 {
+			return recorded{}, ca.ErrTokenUsed
+		}
+	}
+	seq, err := insertCertificate(t, issuance.Certificate)
+	if err != nil {
+		return recorded{}, err
+	}
+	if key := issuance.Idempotency; key != nil {
+		err = t.exec("INSERT OR REPLACE INTO idempotency (key, digest, certificate, expires_at) VALUES (?, ?, ?, ?)",
+			hashed(key.Key), key.Digest[:], seq, key.ExpiresAt.Unix())
+	}
+	return recorded{issuance.Certificate, false}, err
+}
+
+const insertOne = `INSERT INTO certificates (seq, serial, subject, issuer, profile, method, asked_by, not_before, not_after, issued_at, der)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (serial) DO NOTHING`
+
+func insertCertificate(t *tx, c ca.Certificate) (int64, error) {
+	row, seq, err := certificateRow(t, c)
+	if err != nil {
+		return 0, err
+	}
+	n, err := t.changed(insertOne, row...)
+	if err == nil && n == 0 {
+		err = ca.ErrSerialExists
+	}
+	return seq, err
+}
