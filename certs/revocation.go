@@ -2,6 +2,7 @@ package certs
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"math/big"
 	"slices"
 	"time"
+
+	"github.com/handfast/handfast/certs/feed"
 )
 
 // Limits of a set of CRLs.
@@ -21,12 +24,17 @@ const (
 // clockSkew is how far in the future a CRL may be dated.
 const clockSkew = 5 * time.Minute
 
-// Revocation is the full CRLs of the issuers that this process meets. It is immutable
+// Revocation is what this process knows of revoked certificates: the full CRLs of the
+// issuers that it meets, the CA's feed, or both. It is immutable
 // and safe for concurrent use. A nil Revocation knows nothing, so every peer is refused.
 type Revocation struct {
 	given    [][]byte // what it was made of, in that order
 	crls     []*crl   // what of it is in force
 	byIssuer map[issuerKey]*crl
+
+	view       *feed.View
+	maxSilence time.Duration
+	feedDigest [sha256.Size]byte // of what view was decoded from; zero when it was not
 }
 
 // issuerKey names an issuer by both its name and its key: one name may have had several keys.
@@ -41,8 +49,8 @@ type issuerKey struct{ name, keyID string }
 // Signatures are checked at verification, against the issuer in the peer's path, once for each
 // issuer; a CRL whose signature is wrong leaves its issuer's certificates refused.
 // The DER is kept and must not be changed afterwards. No CRLs at all are allowed: then only
-// certificates without a CRL distribution point are accepted.
-func NewRevocation(crls [][]byte) (*Revocation, error) {
+// certificates without a CRL distribution point, and those that a feed covers (WithFeed), are accepted.
+func NewRevocation(crls [][]byte, opts ...RevocationOption) (*Revocation, error) {
 	if len(crls) > maxCRLs {
 		return nil, fmt.Errorf("%d CRLs; at most %d are allowed", len(crls), maxCRLs)
 	}
@@ -65,6 +73,9 @@ func NewRevocation(crls [][]byte) (*Revocation, error) {
 		r.crls = append(r.crls, kept)
 	}
 	slices.SortFunc(r.crls, func(a, b *crl) int { return slices.Compare(a.keyID, b.keyID) })
+	for _, opt := range opts {
+		opt(r)
+	}
 	return r, nil
 }
 
@@ -101,13 +112,20 @@ func (r *Revocation) madeOf(ders [][]byte) bool {
 	return r != nil && slices.EqualFunc(r.given, ders, bytes.Equal)
 }
 
-// NextUpdate returns when the first of the CRLs goes stale; zero when there are none.
+// NextUpdate returns when the first of what r needs goes stale, the feed or a CRL of an issuer that
+// the feed does not cover; zero when there is nothing.
 func (r *Revocation) NextUpdate() time.Time {
 	var next time.Time
 	if r == nil {
 		return next
 	}
+	if r.view != nil {
+		next = r.view.Until(r.maxSilence)
+	}
 	for _, c := range r.crls {
+		if r.view.Covers(hex.EncodeToString(c.keyID)) {
+			continue
+		}
 		if next.IsZero() || c.nextUpdate.Before(next) {
 			next = c.nextUpdate
 		}
@@ -115,9 +133,9 @@ func (r *Revocation) NextUpdate() time.Time {
 	return next
 }
 
-// check holds every certificate of a verified path but the root against its issuer's CRL. That
+// check holds every certificate of a verified path but the root against the feed or its issuer's CRL. That
 // one of them is revoked goes before everything else: a connection may outlast a list that has
-// gone stale, but not a revocation.
+// gone stale, but not a revocation. What is certain goes before what has to be confirmed.
 func (r *Revocation) check(path []*x509.Certificate, now time.Time) *Refusal {
 	if r == nil {
 		return refuse(CauseRevocationUnknown, path[0], now, errors.New("there is no revocation data at all, so no peer is trusted"))
@@ -125,7 +143,7 @@ func (r *Revocation) check(path []*x509.Certificate, now time.Time) *Refusal {
 	var first *Refusal
 	for i, cert := range path[:len(path)-1] {
 		refusal := r.checkOne(cert, path[i+1], now)
-		if refusal != nil && (first == nil || refusal.Cause == CauseRevoked) {
+		if refusal != nil && (first == nil || refusal.Cause == CauseRevoked && (first.Cause != CauseRevoked || first.Unconfirmed)) {
 			first = refusal
 		}
 	}
@@ -133,13 +151,15 @@ func (r *Revocation) check(path []*x509.Certificate, now time.Time) *Refusal {
 }
 
 func (r *Revocation) checkOne(cert, issuer *x509.Certificate, now time.Time) *Refusal {
-	named := len(cert.CRLDistributionPoints) > 0
-	if !named && hasExtension(cert, oidNoRevAvail) {
+	if keyID, covered := r.covers(issuer); covered {
+		return r.checkByFeed(cert, issuer, keyID, now)
+	}
+	if needsNoRevocation(cert) {
 		return nil
 	}
-	list := r.byIssuer[issuerKey{string(issuer.RawSubject), string(issuer.SubjectKeyId)}]
+	list := r.listOf(issuer)
 	if list == nil {
-		if !named {
+		if len(cert.CRLDistributionPoints) == 0 {
 			return nil
 		}
 		return refuse(CauseRevocationUnknown, cert, now, fmt.Errorf("there is no CRL of %q (key %x), which issued %s", issuer.Subject, issuer.SubjectKeyId, describe(cert)))
@@ -148,10 +168,24 @@ func (r *Revocation) checkOne(cert, issuer *x509.Certificate, now time.Time) *Re
 		return refuse(CauseRevocationUnknown, cert, now, fmt.Errorf("the CRL of %q cannot be used: %w", issuer.Subject, err))
 	}
 	if entry, revoked := list.find(cert.SerialNumber); revoked {
-		return refuse(CauseRevoked, cert, now, fmt.Errorf("%s was revoked at %s (%s), says CRL %v of %q", describe(cert), stamp(entry.at), entry.reason, list.number, issuer.Subject))
+		return refuseListed(cert, issuer, list, entry, now)
 	}
 	if err := list.fresh(now); err != nil {
 		return refuse(CauseRevocationStale, cert, now, fmt.Errorf("the CRL of %q is %w", issuer.Subject, err))
 	}
 	return nil
+}
+
+// listOf returns the CRL of issuer; nil when there is none.
+func (r *Revocation) listOf(issuer *x509.Certificate) *crl {
+	return r.byIssuer[issuerKey{string(issuer.RawSubject), string(issuer.SubjectKeyId)}]
+}
+
+// needsNoRevocation tells whether cert promises by noRevAvail (RFC 9608) that nobody has to know whether it is revoked.
+func needsNoRevocation(cert *x509.Certificate) bool {
+	return len(cert.CRLDistributionPoints) == 0 && hasExtension(cert, oidNoRevAvail)
+}
+
+func refuseListed(cert, issuer *x509.Certificate, list *crl, entry revokedEntry, now time.Time) *Refusal {
+	return refuse(CauseRevoked, cert, now, fmt.Errorf("%s was revoked at %s (%s), says CRL %v of %q", describe(cert), stamp(entry.at), entry.reason, list.number, issuer.Subject))
 }

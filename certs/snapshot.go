@@ -39,6 +39,9 @@ func NewSnapshot(certificate *tls.Certificate, roots []*x509.Certificate, policy
 	if policy != nil && policy.ID() != id {
 		return nil, fmt.Errorf("snapshot: the certificate is of %s, but the policy of %s", id, policy.ID())
 	}
+	if domain := revocation.Feed().TrustDomain(); domain != "" && domain != id.TrustDomain().String() {
+		return nil, fmt.Errorf("snapshot: the certificate is of %s, but the feed of revocations of trust domain %s", id, domain)
+	}
 	return &Snapshot{Certificate: &own, ID: id, Bundle: bundle, Policy: policy, Revocation: revocation}, nil
 }
 

@@ -150,10 +150,7 @@ func (v *View) Fresh(now time.Time, maxSilence time.Duration) error {
 	if v == nil {
 		return fmt.Errorf("%w: there is none at all", ErrStale)
 	}
-	until := v.nextUpdate
-	if silent := v.signedAt.Add(maxSilence); maxSilence > 0 && silent.Before(until) {
-		until = silent
-	}
+	until := v.Until(maxSilence)
 	switch {
 	case now.After(until):
 		return fmt.Errorf("%w: the last one was signed at %s and was good until %s, the clock here says %s", ErrStale, stamp(v.signedAt), stamp(until), stamp(now))
@@ -162,6 +159,17 @@ func (v *View) Fresh(now time.Time, maxSilence time.Duration) error {
 	default:
 		return nil
 	}
+}
+
+// Until returns when Fresh begins to fail, if nothing more arrives; zero for nil.
+func (v *View) Until(maxSilence time.Duration) time.Time {
+	if v == nil {
+		return time.Time{}
+	}
+	if silent := v.signedAt.Add(maxSilence); maxSilence > 0 && silent.Before(v.nextUpdate) {
+		return silent
+	}
+	return v.nextUpdate
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
