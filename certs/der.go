@@ -7,10 +7,15 @@ const (
 	tagBoolean         = 0x01
 	tagInteger         = 0x02
 	tagBitString       = 0x03
+	tagOctetString     = 0x04
+	tagObjectID        = 0x06
+	tagEnumerated      = 0x0a
 	tagUTCTime         = 0x17
 	tagGeneralizedTime = 0x18
 	tagSequence        = 0x30
 	tagContext0        = 0xa0
+	tagContext1        = 0xa1
+	tagContext2        = 0xa2
 	tagURI             = 0x86 // uniformResourceIdentifier in a GeneralName
 )
 

@@ -19,6 +19,7 @@ const (
 	RootsFile  = "roots.pem"   // the roots to trust
 	CRLFile    = "crl.pem"     // full CRLs; empty is none, absent is unknown: every peer is refused
 	PolicyFile = "policy.json" // who may call; absent is unknown: every caller is refused
+	StapleFile = "staple.der"  // an OCSP response for the leaf, DER; absent is none
 
 	// CurrentLink is a symbolic link to the directory of the files' newest generation. An
 	// agent swaps it in one step, so that certificate and key change together.
@@ -61,7 +62,7 @@ type watcher struct {
 type dirState struct {
 	looked     bool
 	generation string
-	files      [5]os.FileInfo // nil where there is none
+	files      [6]os.FileInfo // nil where there is none
 }
 
 func (s dirState) equal(other dirState) bool {
@@ -97,7 +98,7 @@ func (w *watcher) look() dirState {
 		state.generation = target
 		return state
 	}
-	for i, name := range []string{CertFile, KeyFile, RootsFile, CRLFile, PolicyFile} {
+	for i, name := range []string{CertFile, KeyFile, RootsFile, CRLFile, PolicyFile, StapleFile} {
 		if info, err := os.Stat(filepath.Join(w.dir, name)); err == nil {
 			state.files[i] = info
 		}
@@ -146,6 +147,9 @@ func loadDir(dir string, old *Snapshot) (*Snapshot, error) {
 		return nil, err
 	}
 	var lacking []error
+	if certificate.OCSPStaple, err = readStaple(dir, certificate.Leaf); err != nil {
+		lacking = append(lacking, fmt.Errorf("%w: nothing is stapled", err))
+	}
 	revocation, err := readRevocation(dir, old)
 	if errors.Is(err, fs.ErrNotExist) {
 		lacking = append(lacking, fmt.Errorf("%w: every peer is refused", err))

@@ -184,7 +184,7 @@ func TestWhatIsMissingDenies(t *testing.T) {
 				}
 				e := newEndpoint(src, x509.ExtKeyUsageClientAuth, nil)
 				e.authorize = AllowPolicy(src).decide
-				_, err := e.judge(chainOf(t, w.issuer.leaf("spiffe://prod.test/web")))
+				_, err := e.judge(chainOf(t, w.issuer.leaf("spiffe://prod.test/web")), nil)
 				if causeOf(t, err) != test.cause {
 					t.Errorf("got %v", err)
 				}

@@ -23,6 +23,8 @@ const (
 	CauseRevoked            Cause = "revoked"              // the peer or one of its issuers
 	CauseRevocationUnknown  Cause = "revocation_unknown"   // no usable CRL of an issuer in the path
 	CauseRevocationStale    Cause = "revocation_stale"     // the CRL is past its nextUpdate, or dated in the future
+	CauseStapleMissing      Cause = "staple_missing"       // the certificate demands a staple, and none came
+	CauseStapleInvalid      Cause = "staple_invalid"       // a staple came that is not fresh, sound and about the certificate
 	CausePolicyDenied       Cause = "policy_denied"        // policy is known and does not allow the peer
 	CausePolicyUnknown      Cause = "policy_unknown"       // there is no policy, so nobody is allowed
 	CauseWrongIdentity      Cause = "wrong_identity"       // a sound peer, but not the one that was dialled
@@ -40,11 +42,7 @@ type Refusal struct {
 	// NotBefore and NotAfter are the validity of the certificate at fault.
 	NotBefore, NotAfter time.Time
 	Clock               time.Time // this host's clock at the decision
-	// Unconfirmed, with CauseRevoked, says that only the certificate's hash was found, in the
-	// compact set of the CA's feed. Ask the CA about IssuerKeyID and Serial, and then feed.View.Except.
-	Unconfirmed bool
-	IssuerKeyID string // of who signed the certificate, in lower-case hexadecimal; with Unconfirmed only
-	Err         error  // the details
+	Err                 error     // the details
 }
 
 // Error names the cause, both identities, the certificate and, when time is the

@@ -11,7 +11,7 @@ import (
 
 // NewSnapshot puts a state together and checks that its parts belong together: the
 // certificate carries an identity and its key fits, roots vouch for that identity's
-// trust domain, and policy, unless nil, is that identity's own. Expiry is not looked
+// trust domain, a staple is about it, and policy, unless nil, is that identity's own. Expiry is not looked
 // at here but at each use. policy and revocation may be nil: unknown, so refused.
 func NewSnapshot(certificate *tls.Certificate, roots []*x509.Certificate, policy *Policy, revocation *Revocation) (*Snapshot, error) {
 	if certificate == nil || len(certificate.Certificate) == 0 {
@@ -28,6 +28,9 @@ func NewSnapshot(certificate *tls.Certificate, roots []*x509.Certificate, policy
 	if err := checkKeyFits(own.Leaf, own.PrivateKey); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
+	if err := checkStapleFits(own.OCSPStaple, own.Leaf); err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
 	id, err := IDFromCertificate(own.Leaf)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
@@ -38,9 +41,6 @@ func NewSnapshot(certificate *tls.Certificate, roots []*x509.Certificate, policy
 	}
 	if policy != nil && policy.ID() != id {
 		return nil, fmt.Errorf("snapshot: the certificate is of %s, but the policy of %s", id, policy.ID())
-	}
-	if domain := revocation.Feed().TrustDomain(); domain != "" && domain != id.TrustDomain().String() {
-		return nil, fmt.Errorf("snapshot: the certificate is of %s, but the feed of revocations of trust domain %s", id, domain)
 	}
 	return &Snapshot{Certificate: &own, ID: id, Bundle: bundle, Policy: policy, Revocation: revocation}, nil
 }

@@ -16,7 +16,7 @@ type Source interface {
 // publishes another one.
 type Snapshot struct {
 	// Certificate is the process's own chain (leaf first, without the root) and
-	// key; Leaf is always set.
+	// key; Leaf is always set. OCSPStaple is its staple, if there is one.
 	Certificate *tls.Certificate
 	// ID is the identity in Certificate.Leaf.
 	ID ID

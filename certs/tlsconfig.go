@@ -39,7 +39,9 @@ func OnRefusal(f func(*Refusal)) Option {
 // ServerConfig returns what a server needs to let in the peers that allow accepts, and
 // nobody else: TLS 1.3, this process's current certificate from src, and for each
 // connection Verify and then allow, in VerifyConnection, so that a resumed session
-// is judged like a new one. Tickets are disabled beside that. It follows src without a
+// is judged like a new one. Tickets are disabled beside that. A peer's OCSP staple is
+// checked (CheckStaple), and one whose certificate demands a staple (MustStaple) is refused
+// without: crypto/tls asks every client for its staple, so a missing one was not sent. It follows src without a
 // restart and fails closed: when src has nothing valid, or allow is nil, every handshake fails.
 func ServerConfig(src Source, allow Authorizer, opts ...Option) *tls.Config {
 	e := newEndpoint(src, x509.ExtKeyUsageClientAuth, opts)
@@ -105,18 +107,26 @@ func (e *endpoint) config() *tls.Config {
 
 // verifyConnection runs at the end of every handshake, full or resumed.
 func (e *endpoint) verifyConnection(cs tls.ConnectionState) error {
-	_, err := e.judge(cs.PeerCertificates)
+	_, err := e.judge(cs.PeerCertificates, func(peer Peer, snap *Snapshot, now time.Time) *Refusal {
+		return checkStapled(cs.OCSPResponse, peer.Chain, snap.Revocation, now)
+	})
 	return err
 }
 
-// judge decides about a peer as of now, and reports a refusal.
-func (e *endpoint) judge(presented []*x509.Certificate) (Peer, error) {
+// judge decides about a peer as of now, and reports a refusal. handshake looks at what
+// came with the certificates; nil when there is no handshake.
+func (e *endpoint) judge(presented []*x509.Certificate, handshake func(Peer, *Snapshot, time.Time) *Refusal) (Peer, error) {
 	now := e.now()
 	snap, refusal := e.current(now)
 	if refusal != nil {
 		return Peer{}, e.report(refusal)
 	}
 	peer, refusal := verifyNamed(presented, snap, e.usage, now)
+	if refusal == nil && handshake != nil {
+		if refusal = handshake(peer, snap, now); refusal != nil {
+			refusal.Peer, refusal.Self = peer.ID, snap.ID
+		}
+	}
 	if refusal != nil {
 		return Peer{}, e.report(refusal)
 	}
@@ -130,11 +140,16 @@ func (e *endpoint) judge(presented []*x509.Certificate) (Peer, error) {
 
 // certificate is what this process shows: never one that is not valid now.
 func (e *endpoint) certificate() (*tls.Certificate, error) {
-	snap, refusal := e.current(e.now())
+	now := e.now()
+	snap, refusal := e.current(now)
+	var certificate *tls.Certificate
+	if refusal == nil {
+		certificate, refusal = snap.stapled(now)
+	}
 	if refusal != nil {
 		return nil, e.report(refusal)
 	}
-	return snap.Certificate, nil
+	return certificate, nil
 }
 
 // current returns the source's snapshot if this process may show itself with it.

@@ -233,7 +233,7 @@ func TestRefusalNamesBothSidesAndTheClock(t *testing.T) {
 	if text := err.Error(); strings.Contains(text, "  ") || !strings.HasPrefix(text, "peer spiffe://prod.test/web refused: unknown_authority: ") {
 		t.Errorf("without a self: %q", text)
 	}
-	_, err = newEndpoint(fixed{w.trust(t), nil}, x509.ExtKeyUsageClientAuth, nil).judge(chain)
+	_, err = newEndpoint(fixed{w.trust(t), nil}, x509.ExtKeyUsageClientAuth, nil).judge(chain, nil)
 	if causeOf(t, err) != CauseOwnCertificate {
 		t.Errorf("without an own certificate: %v", err)
 	}

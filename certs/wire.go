@@ -19,15 +19,12 @@ const MaxSnapshotSize = 128 << 20
 // SnapshotJSON is a snapshot as it travels over an agent's local socket. It holds the
 // private key: the socket's permissions are what protects it.
 type SnapshotJSON struct {
-	Chain  [][]byte    `json:"chain"`  // DER, the leaf first, without the root
-	Key    []byte      `json:"key"`    // PKCS #8, DER
-	Roots  [][]byte    `json:"roots"`  // DER
-	CRLs   [][]byte    `json:"crls"`   // DER, full; null is unknown: every peer is refused
-	Policy *PolicyJSON `json:"policy"` // null is unknown: every caller is refused
-	// Feed is what is known from the CA's feed of revocations (feed.View.MarshalBinary), and MaxSilence
-	// for how many seconds the feed may be silent; 0 is until its nextUpdate.
-	Feed       []byte `json:"feed,omitempty"`
-	MaxSilence int64  `json:"max_silence,omitempty"`
+	Chain  [][]byte    `json:"chain"`            // DER, the leaf first, without the root
+	Key    []byte      `json:"key"`              // PKCS #8, DER
+	Roots  [][]byte    `json:"roots"`            // DER
+	CRLs   [][]byte    `json:"crls"`             // DER, full; null is unknown: every peer is refused
+	Policy *PolicyJSON `json:"policy"`           // null is unknown: every caller is refused
+	Staple []byte      `json:"staple,omitempty"` // OCSPResponse for the leaf, DER
 }
 
 // PolicyJSON is a policy on the wire and in policy.json.
@@ -46,15 +43,12 @@ func EncodeSnapshot(s *Snapshot) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode snapshot: the private key of %s cannot be exported", s.ID)
 	}
-	wire := SnapshotJSON{Chain: s.Certificate.Certificate, Key: key}
+	wire := SnapshotJSON{Chain: s.Certificate.Certificate, Key: key, Staple: s.Certificate.OCSPStaple}
 	for _, root := range s.Bundle.roots {
 		wire.Roots = append(wire.Roots, root.Raw)
 	}
 	if s.Revocation != nil {
 		wire.CRLs = s.Revocation.CRLs()
-		if wire.Feed, wire.MaxSilence, err = s.Revocation.encodeFeed(); err != nil {
-			return nil, fmt.Errorf("encode snapshot: %w", err)
-		}
 	}
 	if s.Policy != nil {
 		wire.Policy = &PolicyJSON{ID: s.Policy.ID(), Callers: s.Policy.Callers()}
@@ -70,7 +64,7 @@ func DecodeSnapshot(data []byte) (*Snapshot, error) {
 }
 
 // decodeSnapshot takes the revocation data from old when its bytes are the same, so that CRLs are
-// neither indexed nor verified again, nor the feed's set.
+// neither indexed nor verified again.
 func decodeSnapshot(data []byte, old *Snapshot) (*Snapshot, error) {
 	if len(data) > MaxSnapshotSize {
 		return nil, fmt.Errorf("decode snapshot: %d bytes; at most %d are allowed", len(data), MaxSnapshotSize)
@@ -96,14 +90,9 @@ func decodeSnapshot(data []byte, old *Snapshot) (*Snapshot, error) {
 	}
 	var revocation *Revocation
 	if wire.CRLs != nil {
-		if revocation, err = reuseRevocation(wire.CRLs, old); err == nil {
-			revocation, err = revocation.decodeFeed(wire.Feed, wire.MaxSilence, old)
-		}
-		if err != nil {
+		if revocation, err = reuseRevocation(wire.CRLs, old); err != nil {
 			return nil, fmt.Errorf("decode snapshot: %w", err)
 		}
-	} else if wire.Feed != nil {
-		return nil, errors.New("decode snapshot: a feed without CRLs; an empty list is none")
 	}
 	var policy *Policy
 	if wire.Policy != nil {
@@ -111,7 +100,9 @@ func decodeSnapshot(data []byte, old *Snapshot) (*Snapshot, error) {
 			return nil, fmt.Errorf("decode snapshot: %w", err)
 		}
 	}
-	return NewSnapshot(certificateOf(chain, key), roots, policy, revocation)
+	own := certificateOf(chain, key)
+	own.OCSPStaple = wire.Staple
+	return NewSnapshot(own, roots, policy, revocation)
 }
 
 func certificateOf(chain []*x509.Certificate, key crypto.Signer) *tls.Certificate {
