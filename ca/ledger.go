@@ -201,7 +201,7 @@ type Ledger interface {
 	// those that are revoked stand among Already, and a release is only about those that
 	// were ever on hold; a service without live certificates is an empty outcome.
 	Revoke(ctx context.Context, selection RevokeSelection, reason certs.Reason, at time.Time, by string, dryRun bool) (RevokeOutcome, error)
-	// Purge deletes at most limit rows (certificates, one-time ids, idempotency keys, log entries) of what
+	// Purge deletes at most limit rows (certificates, one-time ids, idempotency keys, log entries, agents) of what
 	// expired before the given time, and returns how many it deleted. A revocation stays until its
 	// certificate has expired before that time and a Published entry later than the expiry stands in the log.
 	Purge(ctx context.Context, before time.Time, limit int) (int, error)
@@ -211,6 +211,34 @@ type Ledger interface {
 	Probe(ctx context.Context) error
 
 	Registry
+	AgentRecords
+}
+
+// AgentRow is what the ledger remembers of an agent, so that a CA that restarts knows who is
+// silent. Its key is Service and ID.
+type AgentRow struct {
+	ID       string // made by the agent
+	Service  string
+	Issuer   string       // of the certificate that it showed last: subject key identifier, lower-case hexadecimal
+	Serial   certs.Serial // of that certificate
+	NotAfter time.Time    // of that certificate, whole seconds
+	Version  string       // of its program
+	Address  string       // that it came from
+	Sequence uint64       // of the revocation log: what it enforces
+	// EnforcedAt is when it said so, and SilentSince when it was last connected: zero when it was
+	// at the time of saving. In milliseconds.
+	EnforcedAt, SilentSince time.Time
+	Stopped                 bool // it said that it stops
+}
+
+// AgentRecords is the ledger's part about agents. What is lost of it is learnt again: it is
+// written now and then, and no decision to issue or to trust rests on it.
+type AgentRecords interface {
+	// SaveAgents creates or replaces rows, all or none, durably.
+	SaveAgents(ctx context.Context, rows []AgentRow) error
+	// Agents returns every row, by service and ID. Purge forgets those whose certificate
+	// expired before its time.
+	Agents(ctx context.Context) ([]AgentRow, error)
 }
 
 // Registry is the ledger's part about services and operators.

@@ -83,11 +83,16 @@ func (c *Client) do(ctx context.Context, call call) (reply, error) {
 	if err == nil {
 		return answer, nil
 	}
+	c.reconnectAfter(err)
+	return reply{}, fmt.Errorf("%s %s%s: %w", call.method, c.base, call.path, err)
+}
+
+// reconnectAfter gives up the connection when its certificate was what the CA refused.
+func (c *Client) reconnectAfter(err error) {
 	var refused *Error
 	if errors.As(err, &refused) && certificateRefused(refused.Code) {
 		c.Reconnect()
 	}
-	return reply{}, fmt.Errorf("%s %s%s: %w", call.method, c.base, call.path, err)
 }
 
 // certificateRefused says whether another certificate might be accepted where the one of
@@ -170,16 +175,21 @@ func readError(response *http.Response) error {
 			result = body.Error
 		}
 	}
-	result.Code = Code(printable(string(result.Code)))
-	result.Message = printable(result.Message)
-	result.Hint = printable(result.Hint)
 	if result.RequestID == "" {
 		result.RequestID = response.Header.Get(HeaderRequestID)
 	}
-	result.RequestID = printable(result.RequestID)
+	result.clean()
 	result.Status = response.StatusCode
 	result.RetryAfter = retryAfter(response.Header.Get("Retry-After"), time.Now())
 	return result
+}
+
+// clean makes what another program sent fit for a log and a terminal.
+func (e *Error) clean() {
+	e.Code = Code(printable(string(e.Code)))
+	e.Message = printable(e.Message)
+	e.Hint = printable(e.Hint)
+	e.RequestID = printable(e.RequestID)
 }
 
 func foreignError(response *http.Response) *Error {

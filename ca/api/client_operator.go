@@ -132,6 +132,34 @@ func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
 	return reply.body, err
 }
 
+// Progress says how far the revocation with this sequence number has come. The CA waits up
+// to wait (at most MaxWait, in whole seconds) until every connected agent enforces it.
+func (c *Client) Progress(ctx context.Context, sequence uint64, wait time.Duration) (*Progress, error) {
+	wait = wholeSeconds(wait)
+	answer, _, err := callJSON[Progress](ctx, c, call{
+		method: http.MethodGet, path: PathFeedProgress, query: url.Values{"sequence": {strconv.FormatUint(sequence, 10)}},
+		header: preferWait(wait), wait: wait,
+	})
+	return answer, err
+}
+
+// AgentQuery selects agents to list; the zero value selects all.
+type AgentQuery struct {
+	Service string
+	State   string // current, lagging, silent, stopped, expired, revoked
+	Search  string // part of a service's name, or an ID's beginning
+	Limit   int    // of the page; 0 is the CA's default, at most MaxPageSize
+	Cursor  string // Next of the page before
+}
+
+// Agents returns a page of the agents that the CA knows, by service and ID.
+func (c *Client) Agents(ctx context.Context, query AgentQuery) (*AgentList, error) {
+	values := pageQuery(query.Search, query.Cursor, query.Limit)
+	setNonEmpty(values, "service", query.Service)
+	setNonEmpty(values, "state", query.State)
+	return get[AgentList](ctx, c, PathAgents, values)
+}
+
 func get[T any](ctx context.Context, c *Client, path string, query url.Values) (*T, error) {
 	answer, _, err := callJSON[T](ctx, c, call{method: http.MethodGet, path: path, query: query, limit: maxListResponse})
 	return answer, err

@@ -27,12 +27,15 @@ const (
 	// With a service's certificate.
 	PathRenew      = "/v1/renew"       // POST RenewRequest -> Issued
 	PathAgentState = "/v1/agent/state" // GET -> AgentState; ETag, If-None-Match, and "Prefer: wait=SECONDS" (RFC 7240) to be answered when it changes
+	PathFeed       = "/v1/feed"        // POST: a stream, see Client.Feed; GET: polling, see Client.FeedPoll; query parameters: since, agent
 	PathCRL        = "/v1/crl/"        // GET + key id of the CRL's issuer -> DER; ETag and If-None-Match; any client certificate
 
 	// With an operator's certificate.
 	PathTokens        = "/v1/tokens"          // POST TokenRequest -> Token (admin, issuer)
 	PathCertificates  = "/v1/certificates"    // POST IssueRequest -> Issued (admin, issuer); GET -> CertificateList (reader and up); GET + "/" + serial -> Certificate
-	PathRevocations   = "/v1/revocations"     // POST RevokeRequest -> RevokeResult (admin; issuer for its services)
+	PathRevocations   = "/v1/revocations"     // POST RevokeRequest -> RevokeResult (admin; issuer for its services); GET + "/" + issuer's key id + "/" + serial -> RevocationState (services)
+	PathFeedProgress  = "/v1/feed/progress"   // GET ?sequence=N -> Progress (reader and up); "Prefer: wait=SECONDS" to be answered when every connected agent enforces it
+	PathAgents        = "/v1/agents"          // GET -> AgentList (reader and up)
 	PathServices      = "/v1/services"        // GET -> ServiceList; PUT + "/" + name Service -> Service (admin); GET and DELETE + "/" + name
 	PathApply         = "/v1/apply"           // POST ApplyRequest -> ApplyResult (admin)
 	PathOperators     = "/v1/operators"       // GET -> OperatorList; POST OperatorRequest -> Issued (admin); DELETE + "/" + name (admin)
@@ -53,7 +56,7 @@ const (
 	// HeaderRequestID stands in every response and every log line of the request.
 	HeaderRequestID = "Request-Id"
 	// HeaderPrefer with the value "wait=SECONDS" (RFC 7240, section 4.3), at most
-	// MaxWait, makes PathAgentState answer only when something has changed.
+	// MaxWait, makes PathAgentState, PathFeed (GET) and PathFeedProgress answer only when there is news.
 	HeaderPrefer = "Prefer"
 )
 
@@ -138,6 +141,8 @@ type AgentState struct {
 	CRLs        []CRLRef  `json:"crls"`    // what to fetch from PathCRL when the number is higher than one's own
 	ServerTime  time.Time `json:"server_time"`
 	PolicyEpoch uint64    `json:"policy_epoch"` // rises with every change of any service
+	Versions    []Version `json:"versions"`     // what this state is as of: the same as in the feed's statements
+	MaxSilence  Duration  `json:"max_silence"`  // how old the feed's newest statement may be; 0: until its own nextUpdate
 }
 
 // CRLRef names the newest full CRL of an issuer.
@@ -222,16 +227,19 @@ type RevokeResult struct {
 
 // Service is a registered service.
 type Service struct {
-	Name     string    `json:"name"`
-	ID       certs.ID  `json:"id,omitzero"` // set by the CA
-	DNSNames []string  `json:"dns,omitempty"`
-	IPs      []string  `json:"ips,omitempty"`
-	Callers  []string  `json:"callers,omitempty"` // names of services, or "*"
-	Profile  string    `json:"profile,omitempty"` // "" is the default profile
-	TTL      Duration  `json:"ttl,omitempty"`     // 0 is the profile's
-	Version  uint64    `json:"version,omitempty"` // set by the CA; sent back in If-Match to refuse lost updates
-	Created  time.Time `json:"created,omitzero"`
-	Updated  time.Time `json:"updated,omitzero"`
+	Name     string   `json:"name"`
+	ID       certs.ID `json:"id,omitzero"` // set by the CA
+	DNSNames []string `json:"dns,omitempty"`
+	IPs      []string `json:"ips,omitempty"`
+	Callers  []string `json:"callers,omitempty"` // names of services, or "*"
+	Profile  string   `json:"profile,omitempty"` // "" is the default profile
+	TTL      Duration `json:"ttl,omitempty"`     // 0 is the profile's
+	// MaxSilence is how long its agents go on without a fresh statement of the feed before
+	// they refuse everybody; 0: until the statement's own nextUpdate.
+	MaxSilence Duration  `json:"max_silence,omitempty"`
+	Version    uint64    `json:"version,omitempty"` // set by the CA; sent back in If-Match to refuse lost updates
+	Created    time.Time `json:"created,omitzero"`
+	Updated    time.Time `json:"updated,omitzero"`
 }
 
 // ServiceList is a page; query parameters: limit, cursor, q.

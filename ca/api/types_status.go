@@ -18,8 +18,10 @@ type Status struct {
 	Services    int         `json:"services"`
 	Live        int         `json:"live"` // certificates neither expired nor revoked nor on hold
 	Revoked     int         `json:"revoked"`
-	Held        int         `json:"held"` // on hold
-	You         string      `json:"you"`  // the asking operator's identity
+	Held        int         `json:"held"`     // on hold
+	Sequence    uint64      `json:"sequence"` // of the feed: what agents are to enforce
+	Agents      AgentCounts `json:"agents"`
+	You         string      `json:"you"` // the asking operator's identity
 	Role        string      `json:"role"`
 }
 

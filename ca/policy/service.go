@@ -21,9 +21,12 @@ type Service struct {
 	Callers  []string     // names of services or AnyCaller; none means nobody
 	Profile  string       // "" is the default profile
 	TTL      time.Duration
-	Version  uint64 // rises with each change; 0 is not stored yet
-	Created  time.Time
-	Updated  time.Time
+	// MaxSilence is how long its agents go on without a fresh statement of the revocation feed
+	// before they refuse everybody; 0 is until the statement's own nextUpdate.
+	MaxSilence time.Duration
+	Version    uint64 // rises with each change; 0 is not stored yet
+	Created    time.Time
+	Updated    time.Time
 }
 
 // Role is what an operator may do, from least to most.

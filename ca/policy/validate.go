@@ -13,6 +13,8 @@ import (
 const (
 	MinTTL       = time.Minute
 	MaxTTL       = 90 * 24 * time.Hour
+	MinSilence   = 15 * time.Second // three heartbeats of the feed
+	MaxSilence   = 7 * 24 * time.Hour
 	MaxDNSNames  = 100
 	MaxIPs       = 100
 	MaxCallers   = 1000
@@ -42,6 +44,9 @@ func Normalize(service Service, profiles map[string]time.Duration) (Service, err
 		return Service{}, fmt.Errorf("service %s: %w", service.Name, err)
 	}
 	if err := checkLifetime(service.Profile, service.TTL, profiles); err != nil {
+		return Service{}, fmt.Errorf("service %s: %w", service.Name, err)
+	}
+	if err := checkSilence(service.MaxSilence); err != nil {
 		return Service{}, fmt.Errorf("service %s: %w", service.Name, err)
 	}
 	return service, nil
@@ -92,6 +97,13 @@ func CheckTTL(ttl, lifetime time.Duration) error {
 	default:
 		return nil
 	}
+}
+
+func checkSilence(silence time.Duration) error {
+	if silence != 0 && (silence < MinSilence || silence > MaxSilence) {
+		return fmt.Errorf("max_silence %s is outside %s to %s; 0 is the feed's own", silence, MinSilence, MaxSilence)
+	}
+	return nil
 }
 
 func checkLifetime(profile string, ttl time.Duration, profiles map[string]time.Duration) error {

@@ -52,7 +52,7 @@ func (s *Server) wireService(row policy.Service) (api.Service, error) {
 	}
 	wire := api.Service{
 		Name: row.Name, ID: id, DNSNames: row.DNSNames, Callers: row.Callers, Profile: row.Profile,
-		TTL: api.Duration(row.TTL), Version: row.Version, Created: row.Created.UTC(), Updated: row.Updated.UTC(),
+		TTL: api.Duration(row.TTL), MaxSilence: api.Duration(row.MaxSilence), Version: row.Version, Created: row.Created.UTC(), Updated: row.Updated.UTC(),
 	}
 	for _, ip := range row.IPs {
 		wire.IPs = append(wire.IPs, ip.String())
@@ -71,7 +71,7 @@ func (s *Server) askedService(wire api.Service) (policy.Service, error) {
 		return policy.Service{}, badRequest("service %s has the identity %s, not %s", wire.Name, id, wire.ID)
 	}
 	asked := policy.Service{
-		Name: wire.Name, DNSNames: wire.DNSNames, Callers: wire.Callers, Profile: wire.Profile, TTL: time.Duration(wire.TTL),
+		Name: wire.Name, DNSNames: wire.DNSNames, Callers: wire.Callers, Profile: wire.Profile, TTL: time.Duration(wire.TTL), MaxSilence: time.Duration(wire.MaxSilence),
 	}
 	for _, text := range wire.IPs {
 		ip, err := netip.ParseAddr(text)

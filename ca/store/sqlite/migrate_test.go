@@ -39,8 +39,8 @@ func TestMigrateFromBeforeHolds(t *testing.T) {
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	run(t, path, `DROP INDEX log_state; DROP INDEX log_held; DROP INDEX log_not_after; DROP TABLE compromised_keys;
-		CREATE INDEX log_not_after ON log (not_after) WHERE kind = 1; DELETE FROM goose_db_version WHERE version_id = 2`)
+	run(t, path, `DROP TABLE agents; ALTER TABLE services DROP COLUMN max_silence; DROP INDEX log_state; DROP INDEX log_held; DROP INDEX log_not_after; DROP TABLE compromised_keys;
+		CREATE INDEX log_not_after ON log (not_after) WHERE kind = 1; DELETE FROM goose_db_version WHERE version_id >= 2`)
 
 	store = open(t, path)
 	revoke(store, valid.Serial, certs.CertificateHold)
