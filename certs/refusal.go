@@ -42,7 +42,11 @@ type Refusal struct {
 	// NotBefore and NotAfter are the validity of the certificate at fault.
 	NotBefore, NotAfter time.Time
 	Clock               time.Time // this host's clock at the decision
-	Err                 error     // the details
+	// Unconfirmed, with CauseRevoked, says that only the certificate's hash was found, in the
+	// compact set of the CA's feed. Ask the CA about IssuerKeyID and Serial, and then feed.View.Except.
+	Unconfirmed bool
+	IssuerKeyID string // of who signed the certificate, in lower-case hexadecimal; with Unconfirmed only
+	Err         error  // the details
 }
 
 // Error names the cause, both identities, the certificate and, when time is the

@@ -11,8 +11,8 @@ import (
 
 // NewSnapshot puts a state together and checks that its parts belong together: the
 // certificate carries an identity and its key fits, roots vouch for that identity's
-// trust domain, a staple is about it, and policy, unless nil, is that identity's own. Expiry is not looked
-// at here but at each use. policy and revocation may be nil: unknown, so refused.
+// trust domain, a staple is about it, and policy, unless nil, is that identity's own; a feed of revocations is of its
+// trust domain. Expiry is not looked at here but at each use. policy and revocation may be nil: unknown, so refused.
 func NewSnapshot(certificate *tls.Certificate, roots []*x509.Certificate, policy *Policy, revocation *Revocation) (*Snapshot, error) {
 	if certificate == nil || len(certificate.Certificate) == 0 {
 		return nil, errors.New("snapshot: no certificate")
@@ -41,6 +41,9 @@ func NewSnapshot(certificate *tls.Certificate, roots []*x509.Certificate, policy
 	}
 	if policy != nil && policy.ID() != id {
 		return nil, fmt.Errorf("snapshot: the certificate is of %s, but the policy of %s", id, policy.ID())
+	}
+	if domain := revocation.Feed().TrustDomain(); domain != "" && domain != id.TrustDomain().String() {
+		return nil, fmt.Errorf("snapshot: the certificate is of %s, but the feed of revocations of trust domain %s", id, domain)
 	}
 	return &Snapshot{Certificate: &own, ID: id, Bundle: bundle, Policy: policy, Revocation: revocation}, nil
 }

@@ -25,6 +25,10 @@ type SnapshotJSON struct {
 	CRLs   [][]byte    `json:"crls"`             // DER, full; null is unknown: every peer is refused
 	Policy *PolicyJSON `json:"policy"`           // null is unknown: every caller is refused
 	Staple []byte      `json:"staple,omitempty"` // OCSPResponse for the leaf, DER
+	// Feed is what is known from the CA's feed of revocations (feed.View.MarshalBinary), and MaxSilence
+	// for how many seconds the feed may be silent; 0 is until its nextUpdate.
+	Feed       []byte `json:"feed,omitempty"`
+	MaxSilence int64  `json:"max_silence,omitempty"`
 }
 
 // PolicyJSON is a policy on the wire and in policy.json.
@@ -49,6 +53,9 @@ func EncodeSnapshot(s *Snapshot) ([]byte, error) {
 	}
 	if s.Revocation != nil {
 		wire.CRLs = s.Revocation.CRLs()
+		if wire.Feed, wire.MaxSilence, err = s.Revocation.encodeFeed(); err != nil {
+			return nil, fmt.Errorf("encode snapshot: %w", err)
+		}
 	}
 	if s.Policy != nil {
 		wire.Policy = &PolicyJSON{ID: s.Policy.ID(), Callers: s.Policy.Callers()}
@@ -64,7 +71,7 @@ func DecodeSnapshot(data []byte) (*Snapshot, error) {
 }
 
 // decodeSnapshot takes the revocation data from old when its bytes are the same, so that CRLs are
-// neither indexed nor verified again.
+// neither indexed nor verified again, nor the feed's set.
 func decodeSnapshot(data []byte, old *Snapshot) (*Snapshot, error) {
 	if len(data) > MaxSnapshotSize {
 		return nil, fmt.Errorf("decode snapshot: %d bytes; at most %d are allowed", len(data), MaxSnapshotSize)
@@ -90,9 +97,14 @@ func decodeSnapshot(data []byte, old *Snapshot) (*Snapshot, error) {
 	}
 	var revocation *Revocation
 	if wire.CRLs != nil {
-		if revocation, err = reuseRevocation(wire.CRLs, old); err != nil {
+		if revocation, err = reuseRevocation(wire.CRLs, old); err == nil {
+			revocation, err = revocation.decodeFeed(wire.Feed, wire.MaxSilence, old)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("decode snapshot: %w", err)
 		}
+	} else if wire.Feed != nil {
+		return nil, errors.New("decode snapshot: a feed without CRLs; an empty list is none")
 	}
 	var policy *Policy
 	if wire.Policy != nil {
