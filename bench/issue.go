@@ -28,7 +28,14 @@ func (s *session) issue(ctx context.Context) error {
 	if err := s.sameProfile(ctx, ours, peer); err != nil {
 		return err
 	}
+	base, err := s.startBase(ctx)
+	if err != nil {
+		return err
+	}
 	contestants := []contestant{ours.enrolment(s.clients), peer.enrolment(s.clients)}
+	if base != nil {
+		contestants = append(contestants, base.enrolment(s.clients))
+	}
 	units := s.units(2000)
 	if err := s.hold(ctx, contest{name: "issue", unit: "cert", units: units, memory: true, rates: true}, contestants...); err != nil {
 		return err

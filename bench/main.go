@@ -56,6 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	flags.IntVar(&s.clients, "clients", 64, "clients at a time, each with a connection of its own")
 	flags.Float64Var(&s.scale, "scale", 1, "times the usual number of requests a round")
 	flags.StringVar(&s.repo, "repo", "..", "the repository's root")
+	flags.StringVar(&s.base, "base", "", "a directory with another handfast-ca, of before a change, to be measured beside ours in issue and renew")
 	keep := flags.Bool("keep", false, "write bench/results.json and docs/performance")
 	if err := flags.Parse(args); err != nil {
 		return err

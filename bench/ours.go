@@ -28,15 +28,16 @@ const (
 // authority is our CA, the real binary with the configuration that init writes.
 type authority struct {
 	*harness.CA
+	name   string      // in figures
 	api    *api.Client // the first operator's
 	tokens *enroll.Enroller
 	root   *x509.Certificate
 }
 
-// initCA makes a CA. Tokens are minted here with the CA's own key, so that minting them
-// costs the server nothing that is not part of issuing.
-func (s *session) initCA(ctx context.Context) (*authority, error) {
-	made, _, err := harness.InitCA(ctx, s.bin(), s.path("ca"), trustDomain)
+// initCA makes a CA with the binary in bin. Tokens are minted here with the CA's own key, so
+// that minting them costs the server nothing that is not part of issuing.
+func (s *session) initCA(ctx context.Context, bin, name string) (*authority, error) {
+	made, _, err := harness.InitCA(ctx, bin, s.path(name), trustDomain)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,7 @@ func (s *session) initCA(ctx context.Context) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &authority{CA: made, root: material.Root}
+	a := &authority{CA: made, name: name, root: material.Root}
 	a.tokens, err = enroll.New(enroll.Config{
 		TrustDomain: cfg.TrustDomain, NativeKey: material.TokenKey, URL: cfg.APIURL, Fingerprint: certs.Fingerprint(material.Root),
 	})
@@ -61,7 +62,19 @@ func (s *session) initCA(ctx context.Context) (*authority, error) {
 
 // startCA makes a CA, serves it, and registers the services that the benchmarks know.
 func (s *session) startCA(ctx context.Context) (*authority, error) {
-	a, err := s.initCA(ctx)
+	return s.serveCA(ctx, s.bin(), report.Ours)
+}
+
+// startBase is startCA with the binary of before a change; nil when there is none to measure.
+func (s *session) startBase(ctx context.Context) (*authority, error) {
+	if s.base == "" {
+		return nil, nil
+	}
+	return s.serveCA(ctx, s.base, "before")
+}
+
+func (s *session) serveCA(ctx context.Context, bin, name string) (*authority, error) {
+	a, err := s.initCA(ctx, bin, name)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +145,7 @@ func (a *authority) enrolment(clients int) contestant {
 	all := callers(clients, func(int) *tls.Config { return a.clientTLS() })
 	var bodies [][]byte
 	return contestant{
-		name: report.Ours, pid: a.Process.PID(),
+		name: a.name, pid: a.Process.PID(),
 		prepare: func(units int) (err error) {
 			bodies, err = prepare(units, func(r request) ([]byte, error) {
 				token, _, err := a.tokens.Mint(service, 0)
@@ -155,7 +168,7 @@ func (a *authority) renewal(credentials []tls.Certificate, anew bool) contestant
 	all := callers(len(credentials), func(i int) *tls.Config { return a.clientTLS(credentials[i]) })
 	var bodies [][]byte
 	return contestant{
-		name: report.Ours, pid: a.Process.PID(),
+		name: a.name, pid: a.Process.PID(),
 		prepare: func(units int) (err error) {
 			bodies, err = prepare(units, func(r request) ([]byte, error) { return json.Marshal(api.RenewRequest{CSR: r.der}) })
 			return err

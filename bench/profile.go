@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/handfast/handfast/bench/internal/report"
 	"github.com/handfast/handfast/internal/harness"
 )
 
@@ -31,7 +32,7 @@ func (s *session) profileOf(ctx context.Context, what string) error {
 	if err := os.MkdirAll(s.path(), 0o700); err != nil {
 		return err
 	}
-	ca, err := s.initCA(ctx)
+	ca, err := s.initCA(ctx, s.bin(), report.Ours)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,10 @@ func (s *session) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	base, err := s.startBase(ctx)
+	if err != nil {
+		return err
+	}
 	own, err := ours.enrol(ctx, service, s.clients)
 	if err != nil {
 		return err
@@ -23,16 +27,23 @@ func (s *session) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.hold(ctx, contest{name: "renew", unit: "cert", units: s.units(2000), memory: true, rates: true},
-		ours.renewal(own, false), peer.renewal(theirs, false)); err != nil {
+	kept := []contestant{ours.renewal(own, false), peer.renewal(theirs, false)}
+	anew := []contestant{ours.renewal(own, true), peer.renewal(theirs, true)}
+	if base != nil {
+		before, err := base.enrol(ctx, service, s.clients)
+		if err != nil {
+			return err
+		}
+		kept, anew = append(kept, base.renewal(before, false)), append(anew, base.renewal(before, true))
+	}
+	if err := s.hold(ctx, contest{name: "renew", unit: "cert", units: s.units(2000), memory: true, rates: true}, kept...); err != nil {
 		return err
 	}
 	floor, err := s.signFloor(ctx, ours, own)
 	if err != nil {
 		return err
 	}
-	return s.hold(ctx, contest{name: "renew-anew", unit: "cert", units: s.units(600), rates: true},
-		ours.renewal(own, true), peer.renewal(theirs, true), floor)
+	return s.hold(ctx, contest{name: "renew-anew", unit: "cert", units: s.units(600), rates: true}, append(anew, floor)...)
 }
 
 // signFloor is a bare Go server that does a mutual handshake and signs one certificate.

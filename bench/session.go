@@ -21,6 +21,7 @@ import (
 type session struct {
 	dir     string // everything that the run writes; removed at its end
 	repo    string
+	base    string // where the handfast-ca of before a change is, or ""
 	rounds  int
 	clients int
 	scale   float64
