@@ -154,10 +154,15 @@ func (r *Revocation) checkOne(cert, issuer *x509.Certificate, now time.Time) *Re
 	if keyID, covered := r.covers(issuer); covered {
 		return r.checkByFeed(cert, issuer, keyID, now)
 	}
+	list := r.listOf(issuer)
 	if needsNoRevocation(cert) {
+		if list != nil && list.verifiedBy(issuer) == nil {
+			if entry, revoked := list.find(cert.SerialNumber); revoked {
+				return refuseListed(cert, issuer, list, entry, now) // nobody has to know it, but we do
+			}
+		}
 		return nil
 	}
-	list := r.listOf(issuer)
 	if list == nil {
 		if len(cert.CRLDistributionPoints) == 0 {
 			return nil
@@ -181,9 +186,10 @@ func (r *Revocation) listOf(issuer *x509.Certificate) *crl {
 	return r.byIssuer[issuerKey{string(issuer.RawSubject), string(issuer.SubjectKeyId)}]
 }
 
-// needsNoRevocation tells whether cert promises by noRevAvail (RFC 9608) that nobody has to know whether it is revoked.
+// needsNoRevocation tells whether cert promises by noRevAvail that nobody has to know whether it
+// is revoked. Beside a pointer to what would say so, it contradicts itself (RFC 9608, section 4) and counts for nothing.
 func needsNoRevocation(cert *x509.Certificate) bool {
-	return len(cert.CRLDistributionPoints) == 0 && hasExtension(cert, oidNoRevAvail)
+	return len(cert.CRLDistributionPoints) == 0 && len(cert.OCSPServer) == 0 && hasExtension(cert, oidNoRevAvail)
 }
 
 func refuseListed(cert, issuer *x509.Certificate, list *crl, entry revokedEntry, now time.Time) *Refusal {

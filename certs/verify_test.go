@@ -73,6 +73,7 @@ func TestVerifyRevocation(t *testing.T) {
 	plain := w.issuer.leaf(id, noCDP)
 	short := w.issuer.leaf(id, noCDP, noRevAvail)
 	both := w.issuer.leaf(id, noRevAvail)
+	asked := w.issuer.leaf(id, noCDP, noRevAvail, func(c *x509.Certificate) { c.OCSPServer = []string{"http://ca.example.test/ocsp"} })
 	stranger := newRoot(t, "root", now).intermediate("issuer")
 	noSign := w.root.intermediate("no cRLSign")
 	signedBefore := noSign.crl(1, nil)
@@ -110,6 +111,8 @@ func TestVerifyRevocation(t *testing.T) {
 		{"no distribution point, revoked", chainOf(t, plain), [][]byte{w.issuer.crl(1, chainOf(t, plain)[:1])}, CauseRevoked},
 		{"no distribution point, stale list", chainOf(t, plain), [][]byte{w.issuer.crl(1, nil, stale)}, CauseRevocationStale},
 		{"noRevAvail, stale list", chainOf(t, short), [][]byte{w.issuer.crl(1, nil, stale)}, ""},
+		{"noRevAvail, revoked nevertheless", chainOf(t, short), [][]byte{w.issuer.crl(1, chainOf(t, short)[:1], stale)}, CauseRevoked},
+		{"noRevAvail beside OCSP does not count", chainOf(t, asked), [][]byte{w.issuer.crl(1, nil, stale)}, CauseRevocationStale},
 		{"noRevAvail beside a distribution point does not count", chainOf(t, both), none, CauseRevocationUnknown},
 		{"issuer needs a list of the root", chainOf(t, listed.leaf(id)), [][]byte{listed.crl(1, nil)}, CauseRevocationUnknown},
 		{"issuer good", chainOf(t, listed.leaf(id)), [][]byte{listed.crl(1, nil), w.root.crl(1, nil)}, ""},
