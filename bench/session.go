@@ -27,10 +27,11 @@ type session struct {
 	scale   float64
 	log     io.Writer // progress, for people
 
-	now     string // the benchmark that runs
-	started []*harness.Process
-	cleanup []func() // what clients hold, released before the servers are told to end
-	figures []report.Figure
+	now      string // the benchmark that runs
+	started  []*harness.Process
+	cleanup  []func() // what clients hold, released before the servers are told to end
+	figures  []report.Figure
+	pictures []report.Timeline
 }
 
 func (s *session) printf(format string, args ...any) {
