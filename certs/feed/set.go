@@ -36,7 +36,7 @@ func Hash(issuer string, serial []byte) uint64 {
 }
 
 // Set is a compact set of hashes, immutable and safe for concurrent use: sorted, the gaps Golomb-Rice coded.
-// An element costs about 64 + 1.5 - log2(elements) bits (5.7 bytes of a million) on the wire, and 0.3 bytes of an
+// An element costs about 64 + 1.5 - log2(elements) bits (5.7 bytes of a million) on the wire, and half a byte of an
 // index beside it in memory. A nil Set is empty. A hash may stand in it several times, once for
 // each certificate that has it.
 type Set struct {
@@ -113,7 +113,7 @@ func (s *Set) Len() int {
 	return s.count
 }
 
-// Has reports whether hash is in s. It decodes one bucket, 32 to 64 elements on the average.
+// Has reports whether hash is in s. It decodes one bucket, 16 to 32 elements on the average.
 func (s *Set) Has(hash uint64) bool { return s.times(hash) > 0 }
 
 // times returns how often hash is in s.

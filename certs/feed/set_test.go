@@ -60,3 +60,83 @@ func TestSetHoldsExactlyItsElements(t *testing.T) {
 		}
 	}
 }
+
+// On the wire and in memory an element takes less than eight bytes.
+func TestSetIsCompact(t *testing.T) {
+	for _, count := range []int{1000, 100_000, 1_000_000} {
+		set := NewSet(randomHashes(count))
+		wire := float64(len(set.Bytes())) / float64(count)
+		memory := float64(cap(set.raw)+4*cap(set.offsets)+8*cap(set.before)) / float64(count)
+		t.Logf("%d elements: %.2f bytes each on the wire, %.2f in memory", count, wire, memory)
+		if wire >= 8 || memory >= 8 {
+			t.Errorf("%d elements: %.2f bytes each on the wire, %.2f in memory", count, wire, memory)
+		}
+		if count == 1_000_000 && (wire > 5.8 || memory > 6.6) {
+			t.Errorf("a million: %.2f bytes each on the wire, %.2f in memory", wire, memory)
+		}
+	}
+}
+
+func TestParseSetRefuses(t *testing.T) {
+	sound := NewSet(randomHashes(100)).Bytes()
+	changed := func(change func([]byte) []byte) []byte { return change(bytes.Clone(sound)) }
+	for name, data := range map[string][]byte{
+		"nothing":             nil,
+		"half a header":       sound[:setHeader-1],
+		"another version":     changed(func(b []byte) []byte { b[0] = 2; return b }),
+		"an absurd parameter": changed(func(b []byte) []byte { b[1] = 64; return b }),
+		"one more announced":  changed(func(b []byte) []byte { b[5]++; return b }),
+		"one less announced":  changed(func(b []byte) []byte { b[5]--; return b }),
+		"billions announced":  changed(func(b []byte) []byte { b[2] = 0xff; return b }),
+		"cut off":             sound[:len(sound)-1],
+		"an octet behind":     append(bytes.Clone(sound), 0),
+		"a bit behind":        changed(func(b []byte) []byte { b[len(b)-1] |= 0x80; return b }),
+		"over 2^64":           append([]byte{setVersion, 63, 0, 0, 0, 2}, bytes.Repeat([]byte{0xfe}, 17)...),
+		"an endless quotient": append([]byte{setVersion, 0, 0, 0, 0, 1}, make([]byte, 100)...),
+	} {
+		if s, err := ParseSet(data); err == nil {
+			t.Errorf("%s: %d elements", name, s.Len())
+		}
+	}
+	if _, err := ParseSet(make([]byte, maxSetSize+1)); err == nil {
+		t.Error("over the size")
+	}
+}
+
+func TestHash(t *testing.T) {
+	if Hash("ab", []byte{1, 2}) == Hash("ab01", []byte{2}) || Hash("ab", []byte{1}) == Hash("ac", []byte{1}) || Hash("ab", []byte{1}) != Hash("ab", []byte{1}) {
+		t.Error("issuer and serial have to be told apart")
+	}
+	if Hash("no key identifier", []byte{1}) == Hash("", []byte{1}) {
+		t.Error("what is no key identifier is hashed as it is")
+	}
+}
+
+// FuzzParseSet: what is accepted is the same bytes again, its elements rise, and it has exactly those.
+func FuzzParseSet(f *testing.F) {
+	for _, count := range []int{0, 1, 3, 100} {
+		f.Add(NewSet(randomHashes(count)).Bytes())
+	}
+	f.Add([]byte{setVersion, 0, 0, 0, 0, 3, 0b111})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := ParseSet(data)
+		if err != nil {
+			return
+		}
+		elements := slices.Collect(s.All())
+		if !bytes.Equal(s.Bytes(), data) || len(elements) != s.Len() || !slices.IsSorted(elements) {
+			t.Fatalf("%d elements announced, %d found", s.Len(), len(elements))
+		}
+		for _, hash := range elements {
+			if !s.Has(hash) {
+				t.Fatalf("%d is lost", hash)
+			}
+			if _, in := slices.BinarySearch(elements, hash+1); s.Has(hash+1) != in {
+				t.Fatalf("%d is not an element", hash+1)
+			}
+		}
+		if again := slices.Collect(NewSet(slices.Clone(elements)).All()); !slices.Equal(again, elements) {
+			t.Fatal("a set of the same elements has others")
+		}
+	})
+}

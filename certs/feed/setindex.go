@@ -19,7 +19,7 @@ func riceParameter(count int) uint {
 	return best
 }
 
-// bucketShift gives buckets of 32 to 64 elements on the average, at least one bucket.
+// bucketShift gives buckets of 16 to 32 elements on the average, at least one bucket.
 func bucketShift(count int) uint {
 	return 64 - uint(max(bits.Len(uint(count)/perBucket)-1, 0)) // #nosec G115 -- not negative
 }

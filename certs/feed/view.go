@@ -109,7 +109,7 @@ func (v *View) foldWhenFull() {
 }
 
 // Find tells whether a certificate is revoked or held, by its issuer's subject key identifier (lower-case
-// hexadecimal) and its serial (big-endian magnitude without leading zeros). It takes well below a
+// hexadecimal) and its serial (big-endian magnitude without leading zeros). It takes about a
 // microsecond. Whether the view is fresh, and covers the issuer, is not its question.
 func (v *View) Find(issuer string, serial []byte) (Finding, bool) {
 	if v == nil {
