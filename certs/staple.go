@@ -77,7 +77,7 @@ func StapleRequest(leaf, issuer *x509.Certificate) ([]byte, error) {
 // good. issuer must be leaf's issuer in a verified path. Every error is a *Refusal: CauseRevoked,
 // or CauseStapleInvalid.
 func CheckStaple(response []byte, leaf, issuer *x509.Certificate, now time.Time) (Staple, error) {
-	parsed, _, refusal := checkStaple(response, leaf, issuer, now)
+	parsed, _, refusal := checkStaple(response, leaf, issuer, nil, now)
 	if refusal != nil {
 		return Staple{}, refusal
 	}
@@ -86,14 +86,14 @@ func CheckStaple(response []byte, leaf, issuer *x509.Certificate, now time.Time)
 
 // checkStaple is CheckStaple, and returns the delegated responder's certificate, nil when
 // the issuer signed.
-func checkStaple(response []byte, leaf, issuer *x509.Certificate, now time.Time) (*ocspResponse, *x509.Certificate, *Refusal) {
+func checkStaple(response []byte, leaf, issuer *x509.Certificate, memo *stapleMemo, now time.Time) (*ocspResponse, *x509.Certificate, *Refusal) {
 	parsed, err := parseStaple(response)
 	var responder *x509.Certificate
 	if err == nil {
 		err = parsed.isAbout(leaf, issuer)
 	}
 	if err == nil {
-		responder, err = parsed.verify(issuer, now)
+		responder, err = memo.verify(response, parsed, issuer, now)
 	}
 	if err == nil {
 		err = parsed.fresh(now)
@@ -140,11 +140,11 @@ func (r *ocspResponse) fresh(now time.Time) error {
 
 // verify checks the signature, and returns the delegated responder's certificate, nil when
 // it is the issuer's own.
-func (r *ocspResponse) verify(issuer *x509.Certificate, now time.Time) (*x509.Certificate, error) {
+func (r *ocspResponse) verify(issuer *x509.Certificate) (*x509.Certificate, error) {
 	signer, responder := issuer, (*x509.Certificate)(nil)
 	if !r.signedBy(issuer) {
 		var err error
-		if responder, err = r.responder(issuer, now); err != nil {
+		if responder, err = r.responder(issuer); err != nil {
 			return nil, err
 		}
 		signer = responder
@@ -165,7 +165,7 @@ func (r *ocspResponse) signedBy(cert *x509.Certificate) bool {
 }
 
 // responder finds the delegated responder among the certificates that came along (RFC 6960, section 4.2.2.2).
-func (r *ocspResponse) responder(issuer *x509.Certificate, now time.Time) (*x509.Certificate, error) {
+func (r *ocspResponse) responder(issuer *x509.Certificate) (*x509.Certificate, error) {
 	for _, raw := range r.certificates {
 		cert, err := x509.ParseCertificate(raw)
 		if err != nil {
@@ -174,7 +174,7 @@ func (r *ocspResponse) responder(issuer *x509.Certificate, now time.Time) (*x509
 		if !r.signedBy(cert) {
 			continue
 		}
-		if err := checkResponder(cert, issuer, now); err != nil {
+		if err := checkResponder(cert, issuer); err != nil {
 			return nil, fmt.Errorf("is signed by %q, who may not: %w", cert.Subject, err)
 		}
 		return cert, nil
@@ -182,12 +182,10 @@ func (r *ocspResponse) responder(issuer *x509.Certificate, now time.Time) (*x509
 	return nil, errors.New("is signed by a stranger: neither the issuer nor a responder whose certificate came along")
 }
 
-func checkResponder(cert, issuer *x509.Certificate, now time.Time) error {
+// checkResponder is about everything but time.
+func checkResponder(cert, issuer *x509.Certificate) error {
 	if err := checkIssued(cert, issuer); err != nil {
 		return err
-	}
-	if refusal := checkValidity(cert, now); refusal != nil {
-		return refusal.Err
 	}
 	switch {
 	case !slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning):

@@ -14,7 +14,7 @@ import (
 // checkStapled holds what a peer stapled in its handshake, nil without, against the leaf of its
 // verified path. A peer may know sooner than our CRLs that it is revoked. The
 // word of a responder that known says is revoked counts for nothing.
-func checkStapled(response []byte, path []*x509.Certificate, known *Revocation, now time.Time) *Refusal {
+func checkStapled(response []byte, path []*x509.Certificate, known *Revocation, memo *stapleMemo, now time.Time) *Refusal {
 	leaf, issuer := path[0], path[1]
 	if len(response) == 0 {
 		if !MustStaple(leaf) {
@@ -22,7 +22,7 @@ func checkStapled(response []byte, path []*x509.Certificate, known *Revocation, 
 		}
 		return refuse(CauseStapleMissing, leaf, now, fmt.Errorf("%s demands that an OCSP response is stapled to it (RFC 7633), and none was; can the peer reach the OCSP responder?", describe(leaf)))
 	}
-	_, responder, refusal := checkStaple(response, leaf, issuer, now)
+	_, responder, refusal := checkStaple(response, leaf, issuer, memo, now)
 	if refusal != nil || responder == nil {
 		return refusal
 	}

@@ -77,6 +77,7 @@ type endpoint struct {
 	src       Source
 	usage     x509.ExtKeyUsage // of the other side's certificate
 	authorize func(Peer) (Cause, error)
+	staples   stapleMemo
 }
 
 func newEndpoint(src Source, usage x509.ExtKeyUsage, opts []Option) *endpoint {
@@ -108,7 +109,7 @@ func (e *endpoint) config() *tls.Config {
 // verifyConnection runs at the end of every handshake, full or resumed.
 func (e *endpoint) verifyConnection(cs tls.ConnectionState) error {
 	_, err := e.judge(cs.PeerCertificates, func(peer Peer, snap *Snapshot, now time.Time) *Refusal {
-		return checkStapled(cs.OCSPResponse, peer.Chain, snap.Revocation, now)
+		return checkStapled(cs.OCSPResponse, peer.Chain, snap.Revocation, &e.staples, now)
 	})
 	return err
 }
