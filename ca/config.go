@@ -28,6 +28,10 @@ type Config struct {
 	// URLs tells what goes into the certificates of an issuer, by its subject key identifier.
 	URLs func(issuerID string) revocation.URLs
 
+	// Noted is told of each change of the revocation log after it is durable and before anybody
+	// is told of it: the last sequence number, and when. Nil: nobody asks.
+	Noted func(sequence uint64, at time.Time)
+
 	// Retention is how long the ledger remembers what has expired; 0 is 7 days. It is
 	// never less than the longest grace.
 	Retention time.Duration
@@ -76,6 +80,9 @@ func (cfg *Config) check() error {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Noted == nil {
+		cfg.Noted = func(uint64, time.Time) {}
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -63,6 +63,9 @@ func (c *CA) revokeSelected(ctx context.Context, by string, selection RevokeSele
 	case err != nil || dryRun:
 		return outcome, ledgerError(err)
 	}
+	if outcome.Total > 0 {
+		c.cfg.Noted(outcome.Sequence, c.now())
+	}
 	deed := deedOf(reason)
 	c.metrics.changed(revocation.KindOf(reason), outcome.Total)
 	for _, certificate := range outcome.Revoked {

@@ -2,13 +2,19 @@ package ca
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/ca/policy"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/certs/feed"
 )
 
 // AgentState is what peer's agent enforces: who may call its service, the roots to trust
@@ -37,10 +43,80 @@ func (c *CA) AgentState(ctx context.Context, peer Peer) (api.AgentState, error) 
 	if err != nil {
 		return api.AgentState{}, ledgerError(err)
 	}
+	roots := c.authorities.Load().rootsDER
 	return api.AgentState{
-		ID: peer.ID, Callers: callers, Roots: c.authorities.Load().rootsDER, CRLs: c.crlRefs(),
-		ServerTime: c.now().UTC(), PolicyEpoch: epoch,
+		ID: peer.ID, Callers: callers, Roots: roots, CRLs: c.crlRefs(),
+		ServerTime: c.now().UTC(), PolicyEpoch: epoch, MaxSilence: api.Duration(service.MaxSilence),
+		Versions: c.versions(epoch, roots),
 	}, nil
+}
+
+// Versions is what the feed announces: another value means that agents have to fetch their
+// state anew.
+func (c *CA) Versions(ctx context.Context) ([]feed.Version, error) {
+	epoch, err := c.ledger.PolicyEpoch(ctx)
+	if err != nil {
+		return nil, ledgerError(err)
+	}
+	var list []feed.Version
+	for _, v := range c.versions(epoch, c.authorities.Load().rootsDER) {
+		list = append(list, feed.Version{Name: v.Name, Value: v.Value})
+	}
+	return list, nil
+}
+
+// versions are of policy, of the roots, and of the CRLs that the feed does not replace.
+func (c *CA) versions(epoch uint64, roots [][]byte) []api.Version {
+	bundle := sha256.New()
+	for _, root := range roots {
+		bundle.Write(root)
+	}
+	crls := sha256.New()
+	for _, crl := range c.otherCRLs() {
+		fmt.Fprintln(crls, crl.Issuer, crl.Number) //nolint:errcheck // a hash takes everything
+	}
+	return []api.Version{
+		{Name: "policy", Value: strconv.FormatUint(epoch, 10)},
+		{Name: "bundle", Value: hex.EncodeToString(bundle.Sum(nil)[:8])},
+		{Name: "crls", Value: hex.EncodeToString(crls.Sum(nil)[:8])},
+	}
+}
+
+// Standing says why a certificate that was authenticated before is refused now, or nil: it is
+// revoked or on hold. It looks into memory only, for what is asked thousands of times at
+// once; Authenticate looks at everything.
+func (c *CA) Standing(issuerID string, serial certs.Serial) error {
+	entry, ok := c.publisher.Revoked(issuerID, serial)
+	if !ok {
+		return nil
+	}
+	return Certificate{Revocation: &entry}.refused()
+}
+
+// RevocationOf says whether a certificate is revoked or on hold, exactly: where somebody knows
+// a digest of it only. What the ledger does not know is not found, so that it never counts as good.
+func (c *CA) RevocationOf(ctx context.Context, issuerID string, serial certs.Serial) (api.RevocationState, error) {
+	entry, revoked := c.publisher.Revoked(issuerID, serial)
+	if !revoked {
+		row, err := c.ledger.Certificate(ctx, serial)
+		switch {
+		case errors.Is(err, ErrNotFound) || err == nil && row.Issuer != issuerID:
+			return api.RevocationState{}, refuse(api.CodeNotFound, "", "serial %s of issuer %s is not in the ledger", serial, issuerID)
+		case err != nil:
+			return api.RevocationState{}, ledgerError(err)
+		case row.Revocation == nil:
+			return api.RevocationState{}, nil
+		}
+		entry = *row.Revocation
+	}
+	return api.RevocationState{Revoked: true, Reason: entry.Reason, At: entry.At, Sequence: entry.Sequence}, nil
+}
+
+// otherCRLs are those of issuers that the feed does not cover: the root's, which says which
+// issuing CA is revoked.
+func (c *CA) otherCRLs() []api.CRLRef {
+	covered := c.authorities.Load().byID
+	return slices.DeleteFunc(c.crlRefs(), func(ref api.CRLRef) bool { return covered[ref.Issuer] != nil })
 }
 
 func (c *CA) crlRefs() []api.CRLRef {

@@ -52,6 +52,7 @@ type FeedMessage struct {
 // FeedStream is an open stream of the feed. Next is for one goroutine at a time; the
 // other methods may be called at any time.
 type FeedStream struct {
+	client   *Client
 	response *http.Response
 	messages *feed.Reader
 	acks     *ackBody
@@ -98,7 +99,7 @@ func (c *Client) Feed(ctx context.Context, since uint64, agent string) (*FeedStr
 		return nil, err
 	}
 	return &FeedStream{
-		response: response, messages: feed.NewReader(response.Body), acks: acks, cancel: cancel, ended: make(chan struct{}),
+		client: c, response: response, messages: feed.NewReader(response.Body), acks: acks, cancel: cancel, ended: make(chan struct{}),
 	}, nil
 }
 
@@ -133,6 +134,7 @@ func (s *FeedStream) Next() (FeedMessage, error) {
 	}
 	if errors.Is(err, io.EOF) {
 		if told := trailerError(s.response); told != nil {
+			s.client.reconnectAfter(told)
 			return FeedMessage{}, told
 		}
 	}

@@ -43,6 +43,7 @@ type Progress struct {
 	Agents    int        `json:"agents"`
 	Enforcing int        `json:"enforcing"`
 	Connected int        `json:"connected"`
+	Measured  int        `json:"measured"`   // agents that the times are about
 	MedianMS  float64    `json:"median_ms"`  // from durable to acknowledged, of those that were measured
 	SlowestMS float64    `json:"slowest_ms"` // likewise
 	Slowest   *AgentRef  `json:"slowest,omitempty"`

@@ -24,6 +24,12 @@ type Authority interface {
 	Services
 	Records
 
+	// Standing says why a certificate that was authenticated before is refused now, or nil. It
+	// looks into memory only.
+	Standing(issuerID string, serial certs.Serial) error
+	// RevocationOf says exactly whether a certificate is revoked or on hold; one that the
+	// ledger does not know is not found. Its Sequence is 0 when it is neither.
+	RevocationOf(ctx context.Context, issuerID string, serial certs.Serial) (api.RevocationState, error)
 	// AgentState is what the agent of the service peer enforces.
 	AgentState(ctx context.Context, peer ca.Peer) (api.AgentState, error)
 	TrustDomain() certs.TrustDomain

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/handfast/handfast/ca/fleet"
 )
 
 // Config is what New needs. CA, Tokens, Revocations and one of DNSNames and IPs have no default.
@@ -15,6 +17,8 @@ type Config struct {
 	CA          Authority
 	Tokens      Tokens
 	Revocations Revocations
+	Feed        Feed         // see FeedOf; nil: nobody can follow
+	Fleet       *fleet.Fleet // who follows; nil: nobody can follow
 
 	DNSNames []string     // of the API's own certificate
 	IPs      []netip.Addr // of the API's own certificate

@@ -16,6 +16,7 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	waiting  prometheus.Gauge
+	streams  prometheus.Gauge
 	panics   prometheus.Counter
 	notAfter prometheus.Gauge
 }
@@ -36,6 +37,9 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "handfast_server_agents_waiting", Help: "Agents whose long poll waits for a change: about the number of connected agents.",
 		}),
+		streams: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "handfast_server_feed_streams", Help: "Agents that follow the feed by a stream, which is open for as long as they do.",
+		}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "handfast_server_panics_total", Help: "Handlers that panicked. Each is a fault of the program; the log has the stack.",
 		}),
@@ -44,7 +48,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.requests, m.duration, m.inFlight, m.waiting, m.panics, m.notAfter)
+		registerer.MustRegister(m.requests, m.duration, m.inFlight, m.waiting, m.streams, m.panics, m.notAfter)
 	}
 	return m
 }

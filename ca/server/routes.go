@@ -30,6 +30,7 @@ type route struct {
 	action  policy.Action // for operators; where it concerns a service, the CA checks that as well
 	limited bool          // work for callers without a certificate: bounded, see limiter
 	maxBody int64         // bytes; 0 is api.MaxBody
+	streams bool          // the handler reads the body itself, as it comes
 	query   []string      // the query parameters that it knows; others are refused
 	handle  handler
 }
@@ -49,6 +50,7 @@ func (s *Server) routes() []route {
 
 		read, operators, services = policy.ActionRead, policy.ActionChangeOperators, policy.ActionChangeServices
 	)
+	follow := []string{"since", "agent"}
 	page := []string{"limit", "cursor", "q"}
 	return []route{
 		{method: get, pattern: api.PathHealth, who: anyone, handle: s.health},
@@ -60,6 +62,9 @@ func (s *Server) routes() []route {
 
 		{method: post, pattern: api.PathRenew, who: service, handle: s.renew},
 		{method: get, pattern: api.PathAgentState, who: service, handle: s.agentState},
+		{method: post, pattern: api.PathFeed, who: service, query: follow, streams: true, handle: s.streamFeed},
+		{method: get, pattern: api.PathFeed, who: service, query: follow, handle: s.pollFeed},
+		{method: get, pattern: api.PathRevocations + "/{issuer}/{serial}", who: service, handle: s.revocationOf},
 		{method: get, pattern: api.PathCRL + "{issuer}", who: enrolled, handle: s.crl},
 
 		{method: post, pattern: api.PathTokens, who: operator, action: policy.ActionToken, handle: s.createToken},
@@ -67,6 +72,9 @@ func (s *Server) routes() []route {
 		{method: get, pattern: api.PathCertificates, who: operator, action: read, query: append(page, "service", "kind", "status", "expiring"), handle: s.listCertificates},
 		{method: get, pattern: api.PathCertificates + "/{serial}", who: operator, action: read, handle: s.getCertificate},
 		{method: post, pattern: api.PathRevocations, who: operator, action: policy.ActionRevoke, handle: s.revoke},
+
+		{method: get, pattern: api.PathFeedProgress, who: operator, action: read, query: []string{"sequence"}, handle: s.progress},
+		{method: get, pattern: api.PathAgents, who: operator, action: read, query: append(page, "service", "state"), handle: s.listAgents},
 
 		{method: get, pattern: api.PathServices, who: operator, action: read, query: page, handle: s.listServices},
 		{method: get, pattern: api.PathServices + "/{name...}", who: operator, action: read, handle: s.getService},

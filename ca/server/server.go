@@ -94,4 +94,11 @@ func (s *Server) known(r *http.Request, method string) bool {
 }
 
 // beginShutdown lets waiting agents go; their answers say that nothing has changed.
-func (s *Server) beginShutdown() { s.stop.Do(func() { close(s.stopping) }) }
+func (s *Server) beginShutdown() {
+	s.stop.Do(func() {
+		close(s.stopping)
+		if s.cfg.Fleet != nil {
+			s.cfg.Fleet.Close()
+		}
+	})
+}
