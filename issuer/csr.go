@@ -26,21 +26,29 @@ func ParseCSR(der []byte) (PublicKey, error) {
 	if err != nil {
 		return PublicKey{}, fmt.Errorf("%w: %w", ErrBadCSR, err)
 	}
-	pub, err := x509.ParsePKIXPublicKey(request.spki)
-	if err != nil {
-		return PublicKey{}, fmt.Errorf("%w: public key cannot be read (use ECDSA P-256 or P-384, Ed25519 or RSA)", ErrBadCSR)
-	}
 	// Sizes are judged before the signature is verified: verification with a huge key
 	// is how one request burns much of the CA's time.
-	key, err := CheckKey(pub)
+	key, err := parseKey(request.spki)
 	if err != nil {
 		return PublicKey{}, err
 	}
-	verifier := x509.Certificate{PublicKey: pub, PublicKeyAlgorithm: request.algorithm.key}
+	verifier := x509.Certificate{PublicKey: key.key, PublicKeyAlgorithm: request.algorithm.key}
 	if err := verifier.CheckSignature(request.algorithm.signature, request.signed, request.signature); err != nil {
 		return PublicKey{}, fmt.Errorf("%w: its signature does not verify, so it does not prove possession of the private key", ErrBadCSR)
 	}
 	return key, nil
+}
+
+// parseKey is [CheckKey] of an encoded SubjectPublicKeyInfo.
+func parseKey(spki []byte) (PublicKey, error) {
+	if key, ok, err := parseP256(spki); ok {
+		return key, err
+	}
+	pub, err := x509.ParsePKIXPublicKey(spki)
+	if err != nil {
+		return PublicKey{}, fmt.Errorf("%w: public key cannot be read (use ECDSA P-256 or P-384, Ed25519 or RSA)", ErrBadCSR)
+	}
+	return CheckKey(pub)
 }
 
 // csrParts are slices of one request. What was signed is what was parsed: spki lies inside signed.

@@ -1,9 +1,11 @@
 package issuer
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -56,10 +58,41 @@ func CheckKey(pub crypto.PublicKey) (PublicKey, error) {
 	if err != nil {
 		return PublicKey{}, fmt.Errorf("%w: %w", ErrWeakKey, err)
 	}
-	if origin, bad := knownBad()[key.digest]; bad {
-		return PublicKey{}, fmt.Errorf("%w: its private key is public (%s); generate a fresh key", ErrWeakKey, origin)
+	if err := checkKnownBad(key); err != nil {
+		return PublicKey{}, err
 	}
 	return key, nil
+}
+
+func checkKnownBad(key PublicKey) error {
+	if origin, bad := knownBad()[key.digest]; bad {
+		return fmt.Errorf("%w: its private key is public (%s); generate a fresh key", ErrWeakKey, origin)
+	}
+	return nil
+}
+
+// p256Prefix is what stands before the 64 octets of an uncompressed point in the one DER
+// encoding of a P-256 key (RFC 5480, section 2), which is what encodeKey would write.
+var p256Prefix = mustHex("3059301306072a8648ce3d020106082a8648ce3d030107034200" + "04")
+
+// parseP256 is parseKey for what nearly everybody sends, without reading and writing ASN.1.
+// ok is false when spki is anything else, or no key: parseKey says then what is wrong.
+func parseP256(spki []byte) (key PublicKey, ok bool, err error) {
+	if len(spki) != len(p256Prefix)+64 || !bytes.HasPrefix(spki, p256Prefix) {
+		return PublicKey{}, false, nil
+	}
+	point := spki[len(p256Prefix)-1:]
+	// It refuses points that are not on the curve; infinity has another encoding.
+	pub, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		return PublicKey{}, false, nil
+	}
+	sum := sha256.Sum256(point)
+	key = PublicKey{algorithm: ECDSAP256, key: pub, spki: bytes.Clone(spki), digest: sha256.Sum256(spki), keyID: [keyIDSize]byte(sum[:keyIDSize])}
+	if err := checkKnownBad(key); err != nil {
+		return PublicKey{}, true, err
+	}
+	return key, true, nil
 }
 
 func checkStrength(pub crypto.PublicKey) error {

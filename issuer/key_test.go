@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/dsa" //nolint:staticcheck // to see it refused
 	"crypto/ecdh"
@@ -14,6 +15,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"math/big"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -265,5 +267,35 @@ func TestMayBeSquare(t *testing.T) {
 	}
 	if passed > 1000 {
 		t.Errorf("%d of 4096 pass: the filter filters nothing", passed)
+	}
+}
+
+// TestP256KeysAreReadAsAnyOther: the short way and the long one come to the same, to the byte.
+func TestP256KeysAreReadAsAnyOther(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := CheckKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, ok, err := parseP256(want.spki)
+	if !ok || err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("parseP256 = %+v, %v, %v; want %+v", got, ok, err, want)
+	}
+	offCurve := bytes.Clone(want.spki)
+	offCurve[len(offCurve)-1] ^= 1
+	compressed := bytes.Clone(want.spki)
+	compressed[len(p256Prefix)-1] = 2
+	for name, spki := range map[string][]byte{
+		"not on the curve": offCurve, "compressed": compressed, "cut": want.spki[:90], "longer": append(bytes.Clone(want.spki), 0), "nothing": nil,
+	} {
+		if got, ok, _ := parseP256(spki); ok || !got.IsZero() {
+			t.Errorf("%s: parseP256 takes it", name)
+		}
+		if got, err := parseKey(spki); !errors.Is(err, ErrBadCSR) || !got.IsZero() {
+			t.Errorf("%s: parseKey: %v, want ErrBadCSR", name, err)
+		}
 	}
 }
