@@ -78,10 +78,8 @@ func (r *Revocation) checkByFeed(cert, issuer *x509.Certificate, keyID string, n
 		refusal.Unconfirmed, refusal.IssuerKeyID = true, keyID
 		return refusal
 	}
-	if list := r.listOf(issuer); list != nil && list.verifiedBy(issuer) == nil {
-		if entry, revoked := list.find(cert.SerialNumber); revoked {
-			return refuseListed(cert, issuer, list, entry, now)
-		}
+	if refusal := r.listOf(issuer).refuses(cert, issuer, now); refusal != nil {
+		return refusal
 	}
 	if needsNoRevocation(cert) {
 		return nil

@@ -156,12 +156,7 @@ func (r *Revocation) checkOne(cert, issuer *x509.Certificate, now time.Time) *Re
 	}
 	list := r.listOf(issuer)
 	if needsNoRevocation(cert) {
-		if list != nil && list.verifiedBy(issuer) == nil {
-			if entry, revoked := list.find(cert.SerialNumber); revoked {
-				return refuseListed(cert, issuer, list, entry, now) // nobody has to know it, but we do
-			}
-		}
-		return nil
+		return list.refuses(cert, issuer, now) // nobody has to know it, but we may
 	}
 	if list == nil {
 		if len(cert.CRLDistributionPoints) == 0 {
@@ -172,8 +167,8 @@ func (r *Revocation) checkOne(cert, issuer *x509.Certificate, now time.Time) *Re
 	if err := list.verifiedBy(issuer); err != nil {
 		return refuse(CauseRevocationUnknown, cert, now, fmt.Errorf("the CRL of %q cannot be used: %w", issuer.Subject, err))
 	}
-	if entry, revoked := list.find(cert.SerialNumber); revoked {
-		return refuseListed(cert, issuer, list, entry, now)
+	if refusal := list.refuses(cert, issuer, now); refusal != nil {
+		return refusal
 	}
 	if err := list.fresh(now); err != nil {
 		return refuse(CauseRevocationStale, cert, now, fmt.Errorf("the CRL of %q is %w", issuer.Subject, err))
@@ -192,6 +187,15 @@ func needsNoRevocation(cert *x509.Certificate) bool {
 	return len(cert.CRLDistributionPoints) == 0 && len(cert.OCSPServer) == 0 && hasExtension(cert, oidNoRevAvail)
 }
 
-func refuseListed(cert, issuer *x509.Certificate, list *crl, entry revokedEntry, now time.Time) *Refusal {
-	return refuse(CauseRevoked, cert, now, fmt.Errorf("%s was revoked at %s (%s), says CRL %v of %q", describe(cert), stamp(entry.at), entry.reason, list.number, issuer.Subject))
+// refuses refuses cert when the CRL, if there is one and its signature is right, lists it. Its
+// age does not matter for that.
+func (c *crl) refuses(cert, issuer *x509.Certificate, now time.Time) *Refusal {
+	if c == nil || c.verifiedBy(issuer) != nil {
+		return nil
+	}
+	entry, revoked := c.find(cert.SerialNumber)
+	if !revoked {
+		return nil
+	}
+	return refuse(CauseRevoked, cert, now, fmt.Errorf("%s was revoked at %s (%s), says CRL %v of %q", describe(cert), stamp(entry.at), entry.reason, c.number, issuer.Subject))
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/handfast/handfast/certs/feed"
 )
 
 func TestSnapshotRoundTrip(t *testing.T) {
@@ -49,6 +51,9 @@ func sameSnapshot(t *testing.T, name string, got, want *Snapshot) {
 	}
 	if (got.Revocation == nil) != (want.Revocation == nil) || !slices.EqualFunc(got.Revocation.CRLs(), want.Revocation.CRLs(), bytes.Equal) {
 		t.Errorf("%s: revocation differs", name)
+	}
+	if (got.Revocation.Feed() == nil) != (want.Revocation.Feed() == nil) || got.Revocation.Feed().Sequence() != want.Revocation.Feed().Sequence() || got.Revocation.MaxSilence() != want.Revocation.MaxSilence() {
+		t.Errorf("%s: the feed differs", name)
 	}
 	if (got.Policy == nil) != (want.Policy == nil) || got.Policy != nil && !slices.Equal(got.Policy.Callers(), want.Policy.Callers()) {
 		t.Errorf("%s: policy differs", name)
@@ -181,6 +186,12 @@ func FuzzDecodeSnapshot(f *testing.F) {
 	w := newWorld(f, time.Now())
 	seed, err := EncodeSnapshot(w.snapshot(f, "api", "*"))
 	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	fed := w.snapshot(f, "api", "*")
+	fed.Revocation = fed.Revocation.WithFeed(w.feedView(f, []*x509.Certificate{fed.Certificate.Leaf}, w.issuer.entry(11, feed.Held, fed.Certificate.Leaf)), time.Minute)
+	if seed, err = EncodeSnapshot(fed); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(seed)
