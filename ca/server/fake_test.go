@@ -40,6 +40,7 @@ type fakeCA struct {
 	services  map[string]policy.Service
 	putSeen   uint64
 	authCalls int
+	fallen    error // what Standing answers
 }
 
 func newFakeCA(t *testing.T) *fakeCA {
@@ -93,6 +94,23 @@ func (f *fakeCA) Authenticate(_ context.Context, chain []*x509.Certificate) (ca.
 		peer.Kind = ca.KindServer
 	}
 	return peer, nil
+}
+
+func (f *fakeCA) Standing(string, certs.Serial) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fallen
+}
+
+func (f *fakeCA) RevocationOf(_ context.Context, issuer string, serial certs.Serial) (api.RevocationState, error) {
+	switch {
+	case issuer != "aabb":
+		return api.RevocationState{}, &api.Error{Code: api.CodeNotFound, Message: "not in the ledger"}
+	case serial.String() == "0a01":
+		return api.RevocationState{Revoked: true, Reason: certs.KeyCompromise, At: time.Unix(1e9, 0), Sequence: 5}, nil
+	default:
+		return api.RevocationState{}, nil
+	}
 }
 
 func (f *fakeCA) Operator(_ context.Context, peer ca.Peer) (policy.Operator, error) {

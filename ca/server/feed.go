@@ -12,6 +12,7 @@ import (
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/ca/fleet"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/revocation/broadcast"
 )
 
 // Feed is what agents follow; FeedOf makes one of a *broadcast.Broadcaster. It is safe for
@@ -83,6 +84,9 @@ func (s *Server) follow(r *request) (*follower, error) {
 
 // feedError is for a feed that cannot say anything.
 func feedError(err error) error {
+	if errors.Is(err, broadcast.ErrAhead) {
+		return &api.Error{Code: api.CodeConflict, Message: err.Error(), Hint: "was the CA's ledger restored from an old backup? see docs/operations.md"}
+	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
