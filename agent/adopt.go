@@ -53,9 +53,10 @@ func (a *Agent) take(why purpose, cred *credential) error {
 	a.lastPlea = ""
 	session := a.session // shows the old certificate: what is made from here on shows the new one
 	a.session = nil
-	a.publish()
-	renewAt := a.renewAt
+	a.refresh(true)
+	renewAt, endRound := a.renewAt, a.endRound
 	a.mu.Unlock()
+	endRound()
 	if session != nil {
 		session.Close()
 	}

@@ -13,7 +13,10 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
+	"github.com/handfast/handfast/agent/holder"
+	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/certs/feed"
 )
 
 // Errors of Current. Callers fail closed.
@@ -37,6 +40,13 @@ type Agent struct {
 	connect         Connector
 	metrics         *metrics
 	polls           *rate.Limiter // of questions about the CA's state
+	id              string        // of this agent, towards the CA
+	fullCRLs        bool
+
+	newVersions chan struct{} // the feed names versions that were not fetched
+	newEntries  chan struct{} // the view is to be saved
+	newCRLs     chan struct{} // full CRLs are behind the feed
+	questions   chan question
 
 	live atomic.Pointer[certs.Snapshot] // what Current hands out; nil before enrolment
 
@@ -48,9 +58,21 @@ type Agent struct {
 	mu        sync.Mutex // guards what follows
 	cred      *credential
 	rules     *rules
-	renewAt   time.Time     // cred's renewal, jittered
-	changed   chan struct{} // closed and replaced at each publication
-	unsaved   bool          // cred is newer than what the store holds
+	feed      *holder.Holder // of the own trust domain, which is feedOf
+	feedOf    string
+	view      *feed.View // what feed has published last
+	savedView *feed.View
+	durable   uint64                 // up to where the feed is saved
+	enforcers []uint64               // up to where each enforces it
+	askedFor  []api.Version          // what the feed named before the CA's state was fetched last
+	keptOld   bool                   // CRLs are held that nobody needs any more once the feed is there
+	wanted    map[string]uint64      // by issuer, the number that its full CRL has to reach
+	asked     map[question]time.Time // until when the same is not asked again
+	toldAt    time.Time              // of the last publication that wakes who waits
+	endRound  func()                 // lets watch begin again with the new certificate
+	renewAt   time.Time              // cred's renewal, jittered
+	changed   chan struct{}          // closed and replaced at each publication
+	unsaved   bool                   // cred is newer than what the store holds
 	clock     clockOffset
 	report    report       // what happened last, for Status
 	session   CA           // shows cred's certificate; nil until used
@@ -73,6 +95,9 @@ func New(cfg Config) (*Agent, error) {
 		ca: cfg.CA, fingerprint: strings.ToLower(cfg.Fingerprint), keyAlgorithm: cfg.KeyAlgorithm,
 		token: &patientSource{source: cfg.Token}, now: cfg.Now, jitter: cfg.Jitter, logger: cfg.Logger, connect: cfg.Connect,
 		store: memoryStore{}, changed: make(chan struct{}), polls: rate.NewLimiter(rate.Every(time.Second), pollsAtOnce),
+		fullCRLs: cfg.FullCRLs, newVersions: make(chan struct{}, 1), newEntries: make(chan struct{}, 1), newCRLs: make(chan struct{}, 1),
+		questions: make(chan question, maxQuestions), asked: make(map[question]time.Time), wanted: make(map[string]uint64),
+		endRound: func() {},
 	}
 	if cfg.StateDir != "" {
 		opened, err := openStore(cfg.StateDir, cfg.Logger)
@@ -92,6 +117,10 @@ func New(cfg Config) (*Agent, error) {
 }
 
 func (a *Agent) load() error {
+	var err error
+	if a.id, err = a.store.agentID(); err != nil {
+		return err
+	}
 	cred, err := a.store.loadIdentity()
 	if err != nil || cred == nil {
 		return err
@@ -104,11 +133,19 @@ func (a *Agent) load() error {
 		a.logger.Warn("the stored policy is another identity's and is not used", "self", cred.id, "stored", known.raw.ID)
 		known = nil
 	}
+	view, err := a.store.loadView()
+	if err != nil {
+		return err
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if domain := cred.id.TrustDomain().String(); view.TrustDomain() == domain {
+		a.view = view
+		a.newFeed(domain, view)
+	}
 	a.rules, a.savedRules = known, known
 	a.setCredential(cred)
-	a.publish()
+	a.refresh(true)
 	return nil
 }
 
@@ -119,6 +156,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { a.rotate(ctx); return nil })
 	group.Go(func() error { a.watch(ctx); return nil })
+	group.Go(func() error { a.keep(ctx); return nil })
+	group.Go(func() error { a.watchSilence(ctx); return nil })
 	err := group.Wait()
 	a.endSession()
 	a.saving.Lock()
@@ -191,7 +230,7 @@ func (a *Agent) Ready() error {
 	case snap.Revocation == nil:
 		return errors.New("revocation is unknown until the CA has answered: every peer is refused")
 	default:
-		return nil
+		return a.feedReady(snap.Revocation)
 	}
 }
 
@@ -200,29 +239,38 @@ func (a *Agent) setCredential(cred *credential) {
 	if a.rules != nil && a.rules.raw.ID != cred.id {
 		a.rules = nil // another identity's policy says nothing about this one
 	}
+	if domain := cred.id.TrustDomain().String(); a.feedOf != domain {
+		a.view = nil
+		a.newFeed(domain, nil)
+	}
 	a.cred = cred
 	a.renewAt = spread(cred.renewAfter, a.now(), cred.notAfter().Sub(cred.notBefore()), a.jitter())
 }
 
-// publish makes a snapshot of what is known and swaps one pointer. mu is held.
-func (a *Agent) publish() {
-	snap := &certs.Snapshot{Certificate: a.cred.cert, ID: a.cred.id, Bundle: a.cred.bundle}
-	if a.rules != nil {
-		snap.Policy, snap.Revocation = a.rules.policy, a.rules.revocation
+// feedReady returns why peers cannot be judged by the feed, if the CA has one.
+func (a *Agent) feedReady(revocation *certs.Revocation) error {
+	a.mu.Lock()
+	promised := a.rules != nil && len(a.rules.raw.Versions) > 0
+	a.mu.Unlock()
+	view := revocation.Feed()
+	if view == nil && !promised {
+		return nil
 	}
-	a.live.Store(snap)
-	close(a.changed)
-	a.changed = make(chan struct{})
+	if view == nil {
+		return errors.New("what is revoked is unknown until the CA's feed has come: every peer is refused")
+	}
+	if err := view.Fresh(a.now(), revocation.MaxSilence()); err != nil {
+		return fmt.Errorf("the CA's feed is silent: every peer is refused: %w", err)
+	}
+	return nil
 }
 
 // trust returns the roots and the revocation of now.
 func (a *Agent) trust() (*certs.Bundle, *certs.Revocation) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.rules == nil {
-		return a.cred.bundle, nil
-	}
-	return a.cred.bundle, a.rules.revocation
+	snap := a.snapshot()
+	return snap.Bundle, snap.Revocation
 }
 
 // credential returns the own identity, nil before enrolment.

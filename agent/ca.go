@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/handfast/handfast/agent/holder"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
 )
@@ -17,15 +18,21 @@ import (
 const caPath = certs.ReservedPrefix + "/ca"
 
 // CA is what an agent asks its CA. Refusals are *api.Error; any other error means that
-// no answer came. Methods are safe for concurrent use. *api.Client is one.
+// no answer came. Methods are safe for concurrent use.
 type CA interface {
 	Enroll(ctx context.Context, request *api.EnrollRequest, idem string) (*api.Issued, error)
 	Renew(ctx context.Context, request *api.RenewRequest, idem string) (*api.Issued, error)
 	Rekey(ctx context.Context, request *api.RekeyRequest, idem string) (*api.Issued, error)
-	// AgentState waits up to wait for something else than etag's state; nil when none came.
-	AgentState(ctx context.Context, etag string, wait time.Duration) (*api.AgentState, string, error)
+	// AgentState returns what to enforce; nil when it is still etag's.
+	AgentState(ctx context.Context, etag string) (*api.AgentState, string, error)
 	// CRL returns the newest full CRL of the issuer, DER; nil when it is still etag's.
 	CRL(ctx context.Context, issuer, etag string) ([]byte, string, error)
+	// Feed opens a stream of the feed after since, which it acknowledges for the agent with this ID.
+	Feed(ctx context.Context, since uint64, agent string) (holder.Stream, error)
+	// FeedPoll asks what came after since, which it acknowledges; the CA waits up to wait for news.
+	FeedPoll(ctx context.Context, since uint64, agent string, wait time.Duration) ([]api.FeedMessage, error)
+	// RevocationOf asks about one certificate, by its issuer's key id and its serial in hexadecimal.
+	RevocationOf(ctx context.Context, issuer, serial string) (*api.RevocationState, error)
 	// Close drops the connections. Requests in flight may end.
 	Close()
 }
@@ -35,7 +42,27 @@ type CA interface {
 type Connector func(address string, tlsConfig *tls.Config) (CA, error)
 
 func connectHTTPS(address string, tlsConfig *tls.Config) (CA, error) {
-	return api.NewClient(address, tlsConfig, api.WithUserAgent("handfast-agent"))
+	client, err := api.NewClient(address, tlsConfig, api.WithUserAgent("handfast-agent"))
+	if err != nil {
+		return nil, err
+	}
+	return overHTTPS{client}, nil
+}
+
+// overHTTPS is the API's client, with the stream behind an interface.
+type overHTTPS struct{ *api.Client }
+
+func (c overHTTPS) Feed(ctx context.Context, since uint64, agent string) (holder.Stream, error) {
+	stream, err := c.Client.Feed(ctx, since, agent)
+	if err != nil {
+		return nil, err // not a nil stream in an interface
+	}
+	return stream, nil
+}
+
+// AgentState does not wait: the feed tells when there is something else.
+func (c overHTTPS) AgentState(ctx context.Context, etag string) (*api.AgentState, string, error) {
+	return c.Client.AgentState(ctx, etag, 0)
 }
 
 // door opens a connection that shows cred's certificate, or, for a rekey, none.

@@ -44,11 +44,7 @@ func httpsCA(t *testing.T, ca *fakeCA, server *tls.Certificate) *httptest.Server
 			answer(w, nil, &api.Error{Code: api.CodeUnauthenticated, Message: "no certificate"})
 			return
 		}
-		wait := time.Duration(0)
-		if r.Header.Get(api.HeaderPrefer) != "" {
-			wait = 50 * time.Millisecond
-		}
-		state, etag, err := (&fakeConn{ca: ca}).AgentState(r.Context(), r.Header.Get("If-None-Match"), wait)
+		state, etag, err := (&fakeConn{ca: ca}).AgentState(r.Context(), r.Header.Get("If-None-Match"))
 		w.Header().Set("ETag", etag)
 		if err == nil && state == nil {
 			w.WriteHeader(http.StatusNotModified)
@@ -61,6 +57,7 @@ func httpsCA(t *testing.T, ca *fakeCA, server *tls.Certificate) *httptest.Server
 		w.Header().Set("Content-Type", "application/pkix-crl")
 		w.Write(der)
 	})
+	mux.HandleFunc("POST "+api.PathFeed, func(w http.ResponseWriter, r *http.Request) { serveFeed(w, r, ca) })
 	s := httptest.NewUnstartedServer(mux)
 	s.EnableHTTP2 = true
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{*server}, ClientAuth: tls.RequestClientCert}

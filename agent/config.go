@@ -31,6 +31,9 @@ type Config struct {
 	Fingerprint string
 	// KeyAlgorithm is ecdsa-p256 (the default), ecdsa-p384 or ed25519. The profile must allow it.
 	KeyAlgorithm string
+	// FullCRLs keeps the full CRL of every issuer, for programs that read it from files. The agent itself, and who
+	// follows it over its socket, go by the feed.
+	FullCRLs bool
 
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time

@@ -25,6 +25,9 @@ type enforcement struct {
 	PolicyEpoch uint64      `json:"policy_epoch"`
 	CRLs        []storedCRL `json:"crls"`
 	ConfirmedAt time.Time   `json:"confirmed_at"` // our clock when the CA said so
+	// Versions are what the feed names for this state. None: it was saved before there was a feed, or the CA has none.
+	Versions   []api.Version `json:"versions,omitempty"`
+	MaxSilence api.Duration  `json:"max_silence,omitempty"` // of the feed; 0: until the statement's nextUpdate
 }
 
 type storedCRL struct {
@@ -42,14 +45,21 @@ type rules struct {
 }
 
 // parse checks that every part can be used; one that cannot makes the whole
-// unusable, and then every caller is refused.
-func (raw enforcement) parse() (*rules, error) {
+// unusable, and then every caller is refused. CRLs that held has are not read again.
+func (raw enforcement) parse(held *rules) (*rules, error) {
+	if raw.MaxSilence < 0 {
+		return nil, fmt.Errorf("max_silence: %v", time.Duration(raw.MaxSilence))
+	}
 	if len(raw.CRLs) > maxIssuers {
 		return nil, fmt.Errorf("revocation: CRLs of %d issuers; at most %d are allowed", len(raw.CRLs), maxIssuers)
 	}
 	policy, err := certs.NewPolicy(raw.ID, raw.Callers)
 	if err != nil {
 		return nil, err
+	}
+	if held != nil && slices.EqualFunc(raw.CRLs, held.raw.CRLs, storedCRL.same) {
+		raw.CRLs = held.raw.CRLs
+		return &rules{raw: raw, policy: policy, revocation: held.revocation, crls: held.crls}, nil
 	}
 	ders := make([][]byte, len(raw.CRLs))
 	states := make([]CRLStatus, len(raw.CRLs))
@@ -70,7 +80,13 @@ func (raw enforcement) parse() (*rules, error) {
 // equal reports whether raw and other say the same. Of a CRL, issuer and number say which it is.
 func (raw enforcement) equal(other enforcement) bool {
 	return raw.ID == other.ID && raw.PolicyEpoch == other.PolicyEpoch && slices.Equal(raw.Callers, other.Callers) &&
-		slices.EqualFunc(raw.CRLs, other.CRLs, func(a, b storedCRL) bool { return a.Issuer == b.Issuer && a.Number == b.Number })
+		raw.MaxSilence == other.MaxSilence && slices.Equal(raw.Versions, other.Versions) &&
+		slices.EqualFunc(raw.CRLs, other.CRLs, storedCRL.same)
+}
+
+// same reports whether crl and other are the same CRL: issuer and number say which one it is.
+func (crl storedCRL) same(other storedCRL) bool {
+	return crl.Issuer == other.Issuer && crl.Number == other.Number
 }
 
 func (crl storedCRL) status() (CRLStatus, error) {

@@ -40,10 +40,20 @@ type fakeCA struct {
 	crl       []byte
 	crlNumber string
 	epoch     uint64
-	changed   chan struct{}
 	ahead     time.Duration // the CA's clock
-	requests  []request
-	keys      map[string]bool // public keys that were certified
+
+	feed       *testpki.Feed
+	maxSilence time.Duration
+	silent     bool  // streams say nothing
+	noFeed     error // of every stream
+	noPoll     error // of every question about the feed, with noFeed
+	acked      uint64
+	ackedAt    time.Time
+	left       int // agents that said that they stop
+	checked    *api.RevocationState
+
+	requests []request
+	keys     map[string]bool // public keys that were certified
 }
 
 // request is what the CA saw.
@@ -59,9 +69,10 @@ func newFakeCA(t *testing.T) *fakeCA {
 	ca := &fakeCA{
 		t: t, pki: pki, id: pki.ID("web"), life: time.Hour, grace: 24 * time.Hour,
 		used: map[string]bool{}, replay: map[string]*api.Issued{}, revoked: map[string]bool{}, keys: map[string]bool{},
-		callers: []string{"spiffe://test.example/gateway"}, roots: [][]byte{pki.Root.Raw}, changed: make(chan struct{}), epoch: 1,
+		callers: []string{"spiffe://test.example/gateway"}, roots: [][]byte{pki.Root.Raw}, epoch: 1, feed: pki.NewFeed(),
 	}
 	ca.publishCRL()
+	ca.announce()
 	return ca
 }
 
@@ -70,8 +81,7 @@ func (ca *fakeCA) do(change func()) {
 	defer ca.mu.Unlock()
 	change()
 	ca.epoch++
-	close(ca.changed)
-	ca.changed = make(chan struct{})
+	ca.announce()
 }
 
 func (ca *fakeCA) publishCRL(revoked ...*x509.Certificate) {
@@ -230,36 +240,25 @@ func (c *fakeConn) issue(idem string, der []byte) (*api.Issued, error) {
 	return issued, nil
 }
 
-func (c *fakeConn) AgentState(ctx context.Context, etag string, wait time.Duration) (*api.AgentState, string, error) {
-	deadline := time.NewTimer(wait)
-	defer deadline.Stop()
-	for {
-		c.ca.mu.Lock()
-		err := c.begin("state", "", nil)
-		if c.ca.noState {
-			err = errDown
-		}
-		now := fmt.Sprint(c.ca.epoch)
-		changed := c.ca.changed
-		state := &api.AgentState{
-			ID: c.ca.id, Callers: c.ca.callers, Roots: c.ca.roots, PolicyEpoch: c.ca.epoch,
-			ServerTime: time.Now().Add(c.ca.ahead), CRLs: []api.CRLRef{{Issuer: c.ca.pki.IssuerID(), Number: c.ca.crlNumber}},
-		}
-		c.ca.mu.Unlock()
-		if err != nil {
-			return nil, "", err
-		}
-		if now != etag {
-			return state, now, nil
-		}
-		select {
-		case <-changed:
-		case <-deadline.C:
-			return nil, etag, nil
-		case <-ctx.Done():
-			return nil, "", ctx.Err()
-		}
+func (c *fakeConn) AgentState(_ context.Context, etag string) (*api.AgentState, string, error) {
+	c.ca.mu.Lock()
+	defer c.ca.mu.Unlock()
+	err := c.begin("state", "", nil)
+	if c.ca.noState {
+		err = errDown
 	}
+	now := fmt.Sprint(c.ca.epoch)
+	if err != nil || now == etag {
+		return nil, etag, err
+	}
+	state := &api.AgentState{
+		ID: c.ca.id, Callers: c.ca.callers, Roots: c.ca.roots, PolicyEpoch: c.ca.epoch, MaxSilence: api.Duration(c.ca.maxSilence),
+		ServerTime: time.Now().Add(c.ca.ahead), CRLs: []api.CRLRef{{Issuer: c.ca.pki.IssuerID(), Number: c.ca.crlNumber}},
+	}
+	for _, version := range c.ca.versions() {
+		state.Versions = append(state.Versions, api.Version(version))
+	}
+	return state, now, nil
 }
 
 func (c *fakeConn) CRL(_ context.Context, issuer, _ string) ([]byte, string, error) {

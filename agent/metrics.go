@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/handfast/handfast/agent/holder"
 	"github.com/handfast/handfast/ca/api"
 )
 
@@ -12,6 +13,7 @@ import (
 type metrics struct {
 	attempts     *prometheus.CounterVec
 	saveFailures prometheus.Counter
+	feedRefused  *prometheus.CounterVec
 }
 
 func newMetrics(a *Agent, registerer prometheus.Registerer) (*metrics, error) {
@@ -24,11 +26,18 @@ func newMetrics(a *Agent, registerer prometheus.Registerer) (*metrics, error) {
 			Name: "handfast_agent_state_save_failures_total",
 			Help: "Writes of the state directory that failed. The state in memory stays in use.",
 		}),
+		feedRefused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "handfast_agent_feed_refused_total",
+			Help: "Statements and streams of the CA's feed that were refused: forged, replayed, out of order, cut short. None of them was used.",
+		}, []string{"cause"}),
+	}
+	for _, cause := range holder.Causes {
+		m.feedRefused.WithLabelValues(cause)
 	}
 	if registerer == nil {
 		return m, nil
 	}
-	for _, collector := range []prometheus.Collector{m.attempts, m.saveFailures, newStateCollector(a)} {
+	for _, collector := range []prometheus.Collector{m.attempts, m.saveFailures, m.feedRefused, newStateCollector(a)} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, err
 		}
@@ -63,6 +72,8 @@ func knownCode(code api.Code) bool {
 type stateCollector struct {
 	agent                                             *Agent
 	expiry, renewal, ready, policy, crl, offset, last *prometheus.Desc
+	feedAge, feedLeft, feedSequence, feedEnforced     *prometheus.Desc
+	feedRevoked, feedStream                           *prometheus.Desc
 }
 
 func newStateCollector(a *Agent) *stateCollector {
@@ -78,12 +89,20 @@ func newStateCollector(a *Agent) *stateCollector {
 		crl:     desc("crl_age_seconds", "Seconds since the CRL of the issuer was made.", "issuer"),
 		offset:  desc("clock_offset_seconds", "How far the CA's clock is ahead of this host's."),
 		last:    desc("last_renewal_success", "1 when the last enrolment, renewal or rekey succeeded, 0 when it failed. Absent until there was one since the start."),
+
+		feedAge:      desc("feed_age_seconds", "Seconds since the CA signed the newest statement of its feed that is known."),
+		feedLeft:     desc("feed_silence_left_seconds", "Seconds until every peer is refused because the feed is silent; negative after."),
+		feedSequence: desc("feed_sequence", "Sequence number up to which revocations are known."),
+		feedEnforced: desc("feed_enforced_sequence", "Sequence number up to which revocations are enforced, saved and acknowledged."),
+		feedRevoked:  desc("feed_revoked", "How many certificates are revoked or on hold, by the feed."),
+		feedStream:   desc("feed_streaming", "1 while the feed is streamed, 0 while the CA is polled or out of reach."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{c.expiry, c.renewal, c.ready, c.policy, c.crl, c.offset, c.last} {
+	for _, desc := range []*prometheus.Desc{c.expiry, c.renewal, c.ready, c.policy, c.crl, c.offset, c.last,
+		c.feedAge, c.feedLeft, c.feedSequence, c.feedEnforced, c.feedRevoked, c.feedStream} {
 		out <- desc
 	}
 }
@@ -107,6 +126,14 @@ func (c *stateCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, crl := range s.CRLs {
 		gauge(c.crl, s.OwnClock.Sub(crl.ThisUpdate).Seconds(), crl.Issuer)
+	}
+	if f := s.Feed; f != nil {
+		gauge(c.feedAge, s.OwnClock.Sub(f.SignedAt).Seconds())
+		gauge(c.feedLeft, f.Until.Sub(s.OwnClock).Seconds())
+		gauge(c.feedSequence, float64(f.Sequence))
+		gauge(c.feedEnforced, float64(f.Enforced))
+		gauge(c.feedRevoked, float64(f.Revoked))
+		gauge(c.feedStream, oneIf(f.Mode == holder.ModeStream))
 	}
 	if s.CAClock != nil {
 		gauge(c.offset, s.CAClock.Sub(s.OwnClock).Seconds())

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/certs/feed"
 )
 
 // A host whose clock is far ahead takes every certificate for one that is due. The CA must not be
@@ -50,17 +51,17 @@ func TestClockThatIsAheadDoesNotRenewWithoutEnd(t *testing.T) {
 	}
 }
 
-// restlessCA has another state at each question and waits for nothing.
+// restlessCA has another state at each question, and a feed that names new versions all the time.
 type restlessCA struct {
 	CA
 	asked *atomic.Int64
 }
 
-func (c *restlessCA) AgentState(ctx context.Context, _ string, _ time.Duration) (*api.AgentState, string, error) {
-	state, _, err := c.CA.AgentState(ctx, "", 0)
+func (c *restlessCA) AgentState(ctx context.Context, _ string) (*api.AgentState, string, error) {
+	state, _, err := c.CA.AgentState(ctx, "")
 	n := c.asked.Add(1)
 	if state != nil {
-		state.PolicyEpoch = uint64(n)
+		state.PolicyEpoch, state.Versions = uint64(n), nil
 	}
 	return state, fmt.Sprint(n), err
 }
@@ -76,7 +77,10 @@ func TestRestlessCADoesNotKeepTheHostBusy(t *testing.T) {
 		}
 		a, stop := start(t, cfg)
 		defer stop()
-		time.Sleep(time.Minute)
+		for i := range 600 {
+			ca.feed.SetVersions(feed.Version{Name: "crls", Value: fmt.Sprint(i)})
+			time.Sleep(100 * time.Millisecond)
+		}
 		synctest.Wait()
 		if n := asked.Load(); n < 30 || n > 90 {
 			t.Errorf("%d questions in a minute; want about one a second", n)
@@ -156,8 +160,8 @@ type bulkyCA struct {
 	fetched *atomic.Int64
 }
 
-func (c *bulkyCA) AgentState(ctx context.Context, etag string, wait time.Duration) (*api.AgentState, string, error) {
-	state, etag, err := c.CA.AgentState(ctx, etag, wait)
+func (c *bulkyCA) AgentState(ctx context.Context, etag string) (*api.AgentState, string, error) {
+	state, etag, err := c.CA.AgentState(ctx, etag)
 	for state != nil && len(state.CRLs) < maxIssuers {
 		state.CRLs = append(state.CRLs, state.CRLs[0])
 	}
@@ -233,8 +237,8 @@ func (c *countedCA) Close() {
 	}
 }
 
-func (c *countedCA) AgentState(ctx context.Context, etag string, wait time.Duration) (*api.AgentState, string, error) {
-	state, next, err := c.CA.AgentState(ctx, etag, wait)
+func (c *countedCA) AgentState(ctx context.Context, etag string) (*api.AgentState, string, error) {
+	state, next, err := c.CA.AgentState(ctx, etag)
 	if c.closed.Load() && ctx.Err() == nil {
 		return nil, "", errDown
 	}

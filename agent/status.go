@@ -29,6 +29,7 @@ type Status struct {
 	Callers     []string    `json:"callers,omitempty"`
 	ConfirmedAt time.Time   `json:"policy_confirmed_at,omitzero"` // when the CA said so last, by the own clock
 	CRLs        []CRLStatus `json:"crls,omitempty"`
+	Feed        *FeedStatus `json:"feed,omitempty"` // nil until it has come once
 	OwnClock    time.Time   `json:"own_clock"`
 	CAClock     *time.Time  `json:"ca_clock,omitempty"`
 }
@@ -42,7 +43,7 @@ type Attempt struct {
 
 // Failure is what failed last, of whatever kind.
 type Failure struct {
-	During  string    `json:"during"` // enrol, renew, rekey, watch, save
+	During  string    `json:"during"` // enrol, renew, rekey, watch, feed, crl, save
 	At      time.Time `json:"at"`
 	Error   string    `json:"error"`
 	RetryAt time.Time `json:"retry_at"`
@@ -55,6 +56,19 @@ type CRLStatus struct {
 	ThisUpdate time.Time `json:"this_update"`
 	NextUpdate time.Time `json:"next_update"`
 	AgeSeconds int64     `json:"age_seconds"` // since ThisUpdate
+}
+
+// FeedStatus is how the agent stands to the CA's feed of revocations.
+type FeedStatus struct {
+	Mode       string    `json:"mode"`        // stream, poll, or none while the CA is out of reach
+	Agent      string    `json:"agent"`       // this agent's ID, as the CA lists it
+	Sequence   uint64    `json:"sequence"`    // up to where revocations are known
+	Enforced   uint64    `json:"enforced"`    // up to where they are enforced, saved and acknowledged
+	Revoked    int       `json:"revoked"`     // certificates that are revoked or on hold
+	SignedAt   time.Time `json:"signed_at"`   // the newest statement
+	AgeSeconds int64     `json:"age_seconds"` // since SignedAt
+	MaxSilence string    `json:"max_silence"` // the service's policy
+	Until      time.Time `json:"until"`       // when every peer is refused if nothing comes
 }
 
 // report is what happened last.
@@ -87,7 +101,22 @@ func (a *Agent) Status() Status {
 		s.fillRules(a.rules, now)
 		s.ConfirmedAt = a.confirmedAt()
 	}
+	s.Feed = a.feedStatus(now)
 	return s
+}
+
+// feedStatus is nil until the feed has come once. mu is held.
+func (a *Agent) feedStatus(now time.Time) *FeedStatus {
+	if a.view == nil {
+		return nil
+	}
+	limit := a.maxSilence()
+	enforced, _ := a.feed.Acknowledged()
+	return &FeedStatus{
+		Mode: a.feed.Mode(), Agent: a.id, Sequence: a.view.Sequence(), Enforced: enforced, Revoked: a.view.Len(),
+		SignedAt: a.view.SignedAt(), AgeSeconds: int64(now.Sub(a.view.SignedAt()) / time.Second),
+		MaxSilence: limitText(limit), Until: a.view.Until(limit),
+	}
 }
 
 func (s *Status) fillIdentity(cred *credential) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/handfast/handfast/certs/feed"
 	"github.com/handfast/handfast/internal/atomicfile"
 )
 
@@ -17,6 +18,8 @@ const (
 	previousFile    = "identity.previous"
 	enforcementFile = "enforcement"
 	pendingFile     = "pending"
+	feedFile        = "feed"
+	agentFile       = "agent"
 	lockName        = "lock"
 	corruptSuffix   = ".corrupt"
 )
@@ -43,6 +46,9 @@ type store interface {
 	saveIdentity(identity) error
 	loadEnforcement() (*rules, error)
 	saveEnforcement(enforcement) error
+	loadView() (*feed.View, error)
+	saveView(*feed.View) error
+	agentID() (string, error) // always the same one
 	loadPending() (*pending, error)
 	savePending(*pending) error // nil removes it
 	close() error
@@ -55,6 +61,9 @@ func (memoryStore) loadIdentity() (*credential, error) { return nil, nil }
 func (memoryStore) saveIdentity(identity) error        { return nil }
 func (memoryStore) loadEnforcement() (*rules, error)   { return nil, nil }
 func (memoryStore) saveEnforcement(enforcement) error  { return nil }
+func (memoryStore) loadView() (*feed.View, error)      { return nil, nil }
+func (memoryStore) saveView(*feed.View) error          { return nil }
+func (memoryStore) agentID() (string, error)           { return newAgentID(), nil }
 func (memoryStore) loadPending() (*pending, error)     { return nil, nil }
 func (memoryStore) savePending(*pending) error         { return nil }
 func (memoryStore) close() error                       { return nil }
@@ -98,7 +107,7 @@ func openStore(dir string, logger *slog.Logger) (*dirStore, error) {
 // removeLeftovers deletes the temporary files of a process that was killed while it wrote:
 // they hold keys, and nobody else would ever delete them. The lock is held.
 func (s *dirStore) removeLeftovers() error {
-	for _, name := range []string{identityFile, enforcementFile, pendingFile} {
+	for _, name := range []string{identityFile, enforcementFile, pendingFile, feedFile, agentFile} {
 		leftovers, err := filepath.Glob(s.path("." + name + ".tmp-*"))
 		if err != nil {
 			return err
@@ -174,7 +183,7 @@ func (s *dirStore) loadEnforcement() (*rules, error) {
 	err := readState(s.path(enforcementFile), &raw)
 	var parsed *rules
 	if err == nil {
-		if parsed, err = raw.parse(); err != nil {
+		if parsed, err = raw.parse(nil); err != nil {
 			err = fmt.Errorf("%s: %w: %w", s.path(enforcementFile), errCorrupt, err)
 		}
 	}

@@ -55,6 +55,7 @@ func TestRootsRotateWithOverlap(t *testing.T) {
 		serial := mustCurrent(t, a).Certificate.Leaf.SerialNumber
 		next := newFakeCA(t).pki.Root
 		ca.do(func() { ca.roots = append(ca.roots, next.Raw) })
+		time.Sleep(spreadChanges)
 		synctest.Wait()
 		if got := len(mustCurrent(t, a).Bundle.Roots()); got != 2 {
 			t.Fatalf("%d roots; want old and new", got)
@@ -89,7 +90,8 @@ func TestPolicyFollowsTheCA(t *testing.T) {
 			t.Fatal("not the CA's policy")
 		}
 		ca.do(func() { ca.callers = []string{batch.String()} })
-		synctest.Wait() // no time passes: the long poll was waiting
+		time.Sleep(spreadChanges) // the feed has said so at once
+		synctest.Wait()
 		if mustCurrent(t, a).Policy.Allows(gateway) == nil || mustCurrent(t, a).Policy.Allows(batch) != nil {
 			t.Fatal("the change did not arrive at once")
 		}
@@ -142,6 +144,7 @@ func TestCRLsOnlyRise(t *testing.T) {
 		// Meanwhile a change of policy arrives at once.
 		batch := ca.pki.ID("batch")
 		ca.do(func() { ca.callers = []string{batch.String()} })
+		time.Sleep(spreadChanges)
 		synctest.Wait()
 		if err := mustCurrent(t, a).Policy.Allows(batch); err != nil {
 			t.Errorf("a CRL that cannot be had keeps policy away: %v", err)

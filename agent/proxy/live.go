@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/certs/feed"
 )
 
 // direction is which side dialled.
@@ -105,8 +106,9 @@ func (r *registry) all() []*live {
 	return all
 }
 
-// judge cuts l when its peer is revoked, forbidden, expired or under no known root. Without a
-// snapshot, and with stale revocation data, it stays: nothing new is known about
+// judge cuts l when its peer is revoked, forbidden, expired or under no known root, and when the
+// CA's feed is silent for longer than the service's policy allows: who keeps the feed away must not keep a
+// revoked peer alive. Without a snapshot, and with stale CRLs, it stays: nothing new is known about
 // it, and new connections are refused already.
 func (r *registry) judge(l *live) {
 	snap, err := r.source.Current()
@@ -137,7 +139,7 @@ func (r *registry) forbidden(l *live, snap *certs.Snapshot, err error) error {
 
 func aboutFreshness(err error) bool {
 	var refusal *certs.Refusal
-	return errors.As(err, &refusal) &&
+	return errors.As(err, &refusal) && !errors.Is(err, feed.ErrStale) &&
 		(refusal.Cause == certs.CauseRevocationStale || refusal.Cause == certs.CauseRevocationUnknown)
 }
 

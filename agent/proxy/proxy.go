@@ -32,6 +32,10 @@ type Config struct {
 	Outbound []Outbound
 	// DrainTimeout is how long open connections may take to end at shutdown; 0 is the default.
 	DrainTimeout time.Duration
+	// Enforced is told of each snapshot once everything it forbids is refused and cut; nil: nobody. See agent.Enforcer.
+	Enforced func(*certs.Snapshot)
+	// Refused is told of refusals and cuts that a certs.Refusal explains, and must not wait; nil: nobody. See agent.Refused.
+	Refused func(*certs.Refusal)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	// CATime returns the CA's clock and whether it is known, for logs; nil: unknown.
@@ -62,6 +66,12 @@ func Listen(ctx context.Context, cfg Config) (*Proxy, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Enforced == nil {
+		cfg.Enforced = func(*certs.Snapshot) {}
+	}
+	if cfg.Refused == nil {
+		cfg.Refused = func(*certs.Refusal) {}
 	}
 	if cfg.CATime == nil {
 		cfg.CATime = func() (time.Time, bool) { return time.Time{}, false }
@@ -193,11 +203,16 @@ func (p *Proxy) drain(stop context.CancelFunc) {
 	<-ended
 }
 
-// watch judges the open connections again at each new snapshot, until ctx ends.
+// watch judges the open connections again at each new snapshot, until ctx ends. A handshake that a snapshot from
+// before let in is judged once more when its connection is registered, so that nothing slips in between.
 func (p *Proxy) watch(ctx context.Context) {
 	for {
 		changed := p.cfg.Source.Changed()
+		snap, err := p.cfg.Source.Current()
 		p.live.recheck()
+		if err == nil {
+			p.cfg.Enforced(snap)
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -221,6 +236,7 @@ func (p *Proxy) enter(way direction, listener string, peer certs.Peer, secure *t
 	return entry{way: way, live: p.live.add(peer, way, func(cause error) {
 		abort(secure)
 		p.metrics.cuts.WithLabelValues(string(way), causeOf(cause)).Inc()
+		p.tell(cause)
 		p.journal.note("connection cut", listener, secure.RemoteAddr().String(), causeOf(cause), peer, cause)
 	})}
 }
@@ -233,8 +249,16 @@ func (p *Proxy) leave(e entry) {
 // refuse counts and logs a connection that came to nothing.
 func (p *Proxy) refuse(way direction, listener string, conn net.Conn, peer certs.Peer, err error) {
 	cause := causeOf(err)
+	p.tell(err)
 	p.metrics.connections.WithLabelValues(string(way), cause).Inc()
 	p.journal.note("connection refused", listener, conn.RemoteAddr().String(), cause, peer, err)
+}
+
+// tell passes a refusal on to who can find out more about it.
+func (p *Proxy) tell(err error) {
+	if refusal := certs.HandshakeRefusal(err); refusal != nil {
+		p.cfg.Refused(refusal)
+	}
 }
 
 // ListenerStatus is one listener's state.

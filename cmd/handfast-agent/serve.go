@@ -119,6 +119,7 @@ func (s *settings) bind(ctx context.Context, a *agent.Agent, logger *slog.Logger
 	if len(s.inbound)+len(s.outbound) > 0 {
 		p.proxy, err = proxy.Listen(ctx, proxy.Config{
 			Source: a, Inbound: s.inbound, Outbound: s.outbound, DrainTimeout: s.drain,
+			Enforced: a.Enforcer(), Refused: a.Refused,
 			CATime: a.CATime, Logger: logger, Registerer: registry,
 		})
 		if err != nil {
@@ -166,7 +167,7 @@ func (p *parts) close() error {
 
 // agentConfig is the part of the settings that is the agent's.
 func (s *settings) agentConfig() agent.Config {
-	return agent.Config{StateDir: s.state, CA: s.ca, Fingerprint: s.fingerprint, KeyAlgorithm: s.keyAlgorithm}
+	return agent.Config{StateDir: s.state, CA: s.ca, Fingerprint: s.fingerprint, KeyAlgorithm: s.keyAlgorithm, FullCRLs: s.files != ""}
 }
 
 func (s *settings) tokenSource(env environment) agent.TokenSource {
