@@ -39,6 +39,7 @@ type Agent struct {
 	logger          *slog.Logger
 	connect         Connector
 	metrics         *metrics
+	stapler         *stapler
 	polls           *rate.Limiter // of questions about the CA's state
 	id              string        // of this agent, towards the CA
 	fullCRLs        bool
@@ -99,6 +100,7 @@ func New(cfg Config) (*Agent, error) {
 		questions: make(chan question, maxQuestions), asked: make(map[question]time.Time), wanted: make(map[string]uint64),
 		endRound: func() {},
 	}
+	a.stapler = newStapler(cfg, a.restaple)
 	if cfg.StateDir != "" {
 		opened, err := openStore(cfg.StateDir, cfg.Logger)
 		if err != nil {
@@ -156,6 +158,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { a.rotate(ctx); return nil })
 	group.Go(func() error { a.watch(ctx); return nil })
+	group.Go(func() error { a.stapler.run(ctx); return nil })
 	group.Go(func() error { a.keep(ctx); return nil })
 	group.Go(func() error { a.watchSilence(ctx); return nil })
 	err := group.Wait()
@@ -230,7 +233,7 @@ func (a *Agent) Ready() error {
 	case snap.Revocation == nil:
 		return errors.New("revocation is unknown until the CA has answered: every peer is refused")
 	default:
-		return a.feedReady(snap.Revocation)
+		return errors.Join(a.feedReady(snap.Revocation), a.stapler.ready())
 	}
 }
 
@@ -244,6 +247,7 @@ func (a *Agent) setCredential(cred *credential) {
 		a.newFeed(domain, nil)
 	}
 	a.cred = cred
+	a.stapler.use(cred.cert, cred.issuer)
 	a.renewAt = spread(cred.renewAfter, a.now(), cred.notAfter().Sub(cred.notBefore()), a.jitter())
 }
 

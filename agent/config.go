@@ -43,6 +43,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer takes the agent's metrics; nil registers none.
 	Registerer prometheus.Registerer
+	// FetchStaple asks for the OCSP response that is stapled to the own certificate; nil is plain HTTP.
+	FetchStaple StapleFetcher
 	// Connect reaches the CA; nil is the HTTPS client of ca/api.
 	Connect Connector
 }
@@ -75,6 +77,9 @@ func (c *Config) fill() {
 	}
 	if c.Connect == nil {
 		c.Connect = connectHTTPS
+	}
+	if c.FetchStaple == nil {
+		c.FetchStaple = fetchStapleHTTP()
 	}
 	if c.KeyAlgorithm == "" {
 		c.KeyAlgorithm = "ecdsa-p256"

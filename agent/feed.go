@@ -127,7 +127,7 @@ func (a *Agent) refresh(loud bool) {
 
 // snapshot is what is known. mu is held.
 func (a *Agent) snapshot() *certs.Snapshot {
-	snap := &certs.Snapshot{Certificate: a.cred.cert, ID: a.cred.id, Bundle: a.cred.bundle}
+	snap := &certs.Snapshot{Certificate: a.stapler.show(a.cred.cert), ID: a.cred.id, Bundle: a.cred.bundle}
 	if a.rules == nil {
 		return snap
 	}

@@ -38,6 +38,7 @@ type credential struct {
 	cert       *tls.Certificate
 	id         certs.ID
 	serial     certs.Serial
+	issuer     *x509.Certificate // of cert
 	bundle     *certs.Bundle
 	renewAfter time.Time
 }
@@ -79,7 +80,8 @@ func (raw identity) parse() (*credential, error) {
 	// At the middle of its life the certificate must verify, whatever our own clock says: a wrong
 	// clock is reported on its own and must not cost a token.
 	middle := chain[0].NotBefore.Add(chain[0].NotAfter.Sub(chain[0].NotBefore) / 2)
-	if _, err := certs.VerifyChain(chain, bundle, x509.ExtKeyUsageClientAuth, middle); err != nil {
+	path, err := certs.VerifyChain(chain, bundle, x509.ExtKeyUsageClientAuth, middle)
+	if err != nil {
 		return nil, fmt.Errorf("the certificate does not lead to the CA's roots: %w", err)
 	}
 	return &credential{
@@ -87,6 +89,7 @@ func (raw identity) parse() (*credential, error) {
 		cert:       &tls.Certificate{Certificate: raw.Chain, PrivateKey: key, Leaf: chain[0]},
 		id:         id,
 		serial:     serial,
+		issuer:     path[1],
 		bundle:     bundle,
 		renewAfter: renewalTime(chain[0].NotBefore, chain[0].NotAfter, raw.RenewAfter),
 	}, nil

@@ -37,7 +37,7 @@ func newMetrics(a *Agent, registerer prometheus.Registerer) (*metrics, error) {
 	if registerer == nil {
 		return m, nil
 	}
-	for _, collector := range []prometheus.Collector{m.attempts, m.saveFailures, m.feedRefused, newStateCollector(a)} {
+	for _, collector := range []prometheus.Collector{m.attempts, m.saveFailures, m.feedRefused, newStateCollector(a), a.stapler.metrics} {
 		if err := registerer.Register(collector); err != nil {
 			return nil, err
 		}

@@ -10,28 +10,29 @@ import (
 
 // Status is the agent's view of itself, without anything secret.
 type Status struct {
-	Ready       bool        `json:"ready"`
-	Problem     string      `json:"problem,omitempty"` // why it is not ready
-	ID          certs.ID    `json:"id,omitzero"`
-	Serial      string      `json:"serial,omitempty"`
-	NotBefore   time.Time   `json:"not_before,omitzero"`
-	NotAfter    time.Time   `json:"not_after,omitzero"`
-	GraceEnds   time.Time   `json:"grace_ends,omitzero"` // until when it recovers by itself after expiry
-	NextRenewal time.Time   `json:"next_renewal,omitzero"`
-	CA          string      `json:"ca,omitempty"`
-	Fingerprint string      `json:"fingerprint,omitempty"` // of the root that was pinned at enrolment
-	Roots       int         `json:"roots"`
-	Saved       bool        `json:"saved"` // the certificate would survive a restart
-	LastAttempt *Attempt    `json:"last_attempt,omitempty"`
-	LastError   *Failure    `json:"last_error,omitempty"`
-	PolicyKnown bool        `json:"policy_known"`
-	PolicyEpoch uint64      `json:"policy_epoch,omitempty"`
-	Callers     []string    `json:"callers,omitempty"`
-	ConfirmedAt time.Time   `json:"policy_confirmed_at,omitzero"` // when the CA said so last, by the own clock
-	CRLs        []CRLStatus `json:"crls,omitempty"`
-	Feed        *FeedStatus `json:"feed,omitempty"` // nil until it has come once
-	OwnClock    time.Time   `json:"own_clock"`
-	CAClock     *time.Time  `json:"ca_clock,omitempty"`
+	Ready       bool          `json:"ready"`
+	Problem     string        `json:"problem,omitempty"` // why it is not ready
+	ID          certs.ID      `json:"id,omitzero"`
+	Serial      string        `json:"serial,omitempty"`
+	NotBefore   time.Time     `json:"not_before,omitzero"`
+	NotAfter    time.Time     `json:"not_after,omitzero"`
+	GraceEnds   time.Time     `json:"grace_ends,omitzero"` // until when it recovers by itself after expiry
+	NextRenewal time.Time     `json:"next_renewal,omitzero"`
+	CA          string        `json:"ca,omitempty"`
+	Fingerprint string        `json:"fingerprint,omitempty"` // of the root that was pinned at enrolment
+	Roots       int           `json:"roots"`
+	Saved       bool          `json:"saved"` // the certificate would survive a restart
+	LastAttempt *Attempt      `json:"last_attempt,omitempty"`
+	LastError   *Failure      `json:"last_error,omitempty"`
+	PolicyKnown bool          `json:"policy_known"`
+	PolicyEpoch uint64        `json:"policy_epoch,omitempty"`
+	Callers     []string      `json:"callers,omitempty"`
+	ConfirmedAt time.Time     `json:"policy_confirmed_at,omitzero"` // when the CA said so last, by the own clock
+	CRLs        []CRLStatus   `json:"crls,omitempty"`
+	Feed        *FeedStatus   `json:"feed,omitempty"`   // nil until it has come once
+	Staple      *StapleStatus `json:"staple,omitempty"` // nil when the certificate has nothing to do with OCSP
+	OwnClock    time.Time     `json:"own_clock"`
+	CAClock     *time.Time    `json:"ca_clock,omitempty"`
 }
 
 // Attempt is the last enrolment, renewal or rekey.
@@ -90,6 +91,7 @@ func (a *Agent) Status() Status {
 	if ca, known := a.CATime(); known {
 		s.CAClock = &ca
 	}
+	s.Staple = a.stapler.status()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.LastAttempt, s.LastError = a.report.attempt, a.report.failure

@@ -107,7 +107,7 @@ func openStore(dir string, logger *slog.Logger) (*dirStore, error) {
 // removeLeftovers deletes the temporary files of a process that was killed while it wrote:
 // they hold keys, and nobody else would ever delete them. The lock is held.
 func (s *dirStore) removeLeftovers() error {
-	for _, name := range []string{identityFile, enforcementFile, pendingFile, feedFile, agentFile} {
+	for _, name := range []string{identityFile, enforcementFile, pendingFile, feedFile, agentFile, stapleFile} {
 		leftovers, err := filepath.Glob(s.path("." + name + ".tmp-*"))
 		if err != nil {
 			return err
