@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/handfast/handfast/ca/api"
@@ -62,4 +63,38 @@ func (c *CA) replay(ctx context.Context, a *authorities, key *Idempotency) (*Iss
 		return nil, ledgerError(err)
 	}
 	return a.handOut(recorded, true)
+}
+
+// maxRecent is how many idempotency keys each half of recentKeys holds.
+const maxRecent = 16384
+
+// recentKeys are idempotency keys that came lately, by their hash. Whether a key is new is
+// for the ledger to say, in the transaction that records; a key that is here is looked up
+// before that, so that a repetition costs no signature. It is bounded: the older half goes.
+// The zero value is ready.
+type recentKeys struct {
+	mu         sync.Mutex
+	young, old map[[16]byte]struct{}
+}
+
+func recentKey(key *Idempotency) [16]byte {
+	sum := sha256.Sum256([]byte(key.Key))
+	return [16]byte(sum[:16])
+}
+
+// seen reports whether key came lately, and remembers it.
+func (r *recentKeys) seen(key *Idempotency) bool {
+	if key == nil {
+		return false
+	}
+	hash := recentKey(key)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, young := r.young[hash]
+	_, old := r.old[hash]
+	if len(r.young) >= maxRecent || r.young == nil {
+		r.old, r.young = r.young, make(map[[16]byte]struct{})
+	}
+	r.young[hash] = struct{}{}
+	return young || old
 }

@@ -286,10 +286,9 @@ func TestP256KeysAreReadAsAnyOther(t *testing.T) {
 	}
 	offCurve := bytes.Clone(want.spki)
 	offCurve[len(offCurve)-1] ^= 1
-	compressed := bytes.Clone(want.spki)
-	compressed[len(p256Prefix)-1] = 2
+	compressed := append(bytes.Clone(want.spki[:len(p256Prefix)-1]), 2)
 	for name, spki := range map[string][]byte{
-		"not on the curve": offCurve, "compressed": compressed, "cut": want.spki[:90], "longer": append(bytes.Clone(want.spki), 0), "nothing": nil,
+		"not on the curve": offCurve, "compressed": append(compressed, want.spki[len(p256Prefix):]...), "cut": want.spki[:90], "longer": append(bytes.Clone(want.spki), 0), "nothing": nil,
 	} {
 		if got, ok, _ := parseP256(spki); ok || !got.IsZero() {
 			t.Errorf("%s: parseP256 takes it", name)

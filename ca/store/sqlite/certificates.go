@@ -76,7 +76,7 @@ func scanCertificate(from scanner) (row, error) {
 
 // Certificate implements ca.Ledger.
 func (s *Store) Certificate(ctx context.Context, serial certs.Serial) (ca.Certificate, error) {
-	if err := ctx.Err(); err != nil {
+	if err := s.readers.usable(ctx); err != nil {
 		return ca.Certificate{}, err
 	}
 	r, err := recall(s.memory, s.memory.certificates, maxCertificates, serial, func() (row, error) {

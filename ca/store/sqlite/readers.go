@@ -45,14 +45,19 @@ func (r *readers) close() error {
 	return errors.Join(errs...)
 }
 
-func (r *readers) take(ctx context.Context) (*conn, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
+// usable says why nothing may be read, or nil. What is remembered is subject to it too.
+func (r *readers) usable(ctx context.Context) error {
 	select {
 	case <-r.closing:
-		return nil, errClosed
+		return errClosed
 	default:
+		return ctx.Err()
+	}
+}
+
+func (r *readers) take(ctx context.Context) (*conn, error) {
+	if err := r.usable(ctx); err != nil {
+		return nil, err
 	}
 	select {
 	case c := <-r.free:

@@ -42,7 +42,7 @@ func scanService(from scanner) (policy.Service, error) {
 
 // Service implements ca.Registry.
 func (s *Store) Service(ctx context.Context, name string) (policy.Service, error) {
-	if err := ctx.Err(); err != nil {
+	if err := s.readers.usable(ctx); err != nil {
 		return policy.Service{}, err
 	}
 	return recall(s.memory, s.memory.services, maxServices, name, func() (policy.Service, error) {
