@@ -37,6 +37,7 @@ func (c *responseCache) put(id []byte, r *reply) int {
 	}
 	kept := *r
 	kept.head = bytes.Clone(r.head) // lets go of the longer array that it was assembled in
+	kept.demand = new(demand)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, replaces := c.replies[string(id)]; !replaces && len(c.replies) >= c.limit {

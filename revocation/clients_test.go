@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +22,7 @@ import (
 type estate struct {
 	dir       string
 	publisher *Publisher
-	server    *httptest.Server
+	server    *web
 	issuer    *issuer.Issuer
 	urls      URLs
 	good, bad *issuer.Certificate
@@ -45,7 +44,7 @@ func must[T any](t testing.TB) func(T, error) T {
 
 func newEstate(t *testing.T) *estate {
 	t.Helper()
-	e := &estate{dir: t.TempDir(), server: httptest.NewUnstartedServer(nil)}
+	e := &estate{dir: t.TempDir(), server: newWeb(t)}
 	td := must[certs.TrustDomain](t)(certs.ParseTrustDomain("example.test"))
 	started := time.Now()
 	rootKey := must[cryptoSigner](t)(issuer.GenerateKey(issuer.ECDSAP256))
@@ -53,14 +52,12 @@ func newEstate(t *testing.T) *estate {
 	root := must[*x509.Certificate](t)(issuer.NewRoot(rootKey, issuer.RootRequest{TrustDomain: td, NotBefore: started.Add(-time.Hour)}))
 	issuing := must[*x509.Certificate](t)(issuer.NewIntermediate(root, rootKey, key.Public(), issuer.IntermediateRequest{TrustDomain: td, NotBefore: started.Add(-time.Hour)}))
 	e.issuer = must[*issuer.Issuer](t)(issuer.New([]*x509.Certificate{issuing}, key))
-	base := "http://" + e.server.Listener.Addr().String()
+	base := e.server.URL
 	e.urls = URLs{Base: base, Issuer: e.issuer.ID(), Shards: 2}
 
 	log := newMemoryLog()
 	e.publisher = must[*Publisher](t)(Open(context.Background(), Config{Log: log, Issuers: []CRLSigner{e.issuer}, BaseURL: base, Shards: 2}))
-	e.server.Config.Handler = e.publisher
-	e.server.Start()
-	t.Cleanup(e.server.Close)
+	e.server.start(t, e.publisher)
 
 	responderKey := must[cryptoSigner](t)(issuer.NewResponderKey(issuer.ECDSAP256))
 	ocspCert := e.issue(t, td, issuer.OCSPResponder(), "spiffe://example.test/handfast/ocsp", responderKey)

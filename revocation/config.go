@@ -58,6 +58,9 @@ type Config struct {
 	// OCSPCache is how many signed responses are kept; each takes about 0.8 KB.
 	// Default 100,000; negative keeps none.
 	OCSPCache int
+	// OCSPSigning is how many responses are made at a time, from the question to the
+	// ledger to the signature; who asks for one more is told to try later. Default 256.
+	OCSPSigning int
 
 	Now        func() time.Time      // nil is time.Now
 	Logger     *slog.Logger          // nil discards
@@ -80,6 +83,9 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.Retention, 30*24*time.Hour)
 	if c.OCSPCache == 0 {
 		c.OCSPCache = 100_000
+	}
+	if c.OCSPSigning == 0 {
+		c.OCSPSigning = 256
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -106,6 +112,8 @@ func (c Config) checkTimes() error {
 		return fmt.Errorf("revocation: delta window %v is shorter than the interval %v: no base would lie in it", c.DeltaWindow, c.Interval)
 	case c.OCSPValidity < time.Minute:
 		return fmt.Errorf("revocation: OCSP validity %v is shorter than one minute, less than clocks differ", c.OCSPValidity)
+	case c.OCSPSigning < 0:
+		return fmt.Errorf("revocation: %d OCSP responses at a time: give a positive number", c.OCSPSigning)
 	case c.Retention < 0:
 		return fmt.Errorf("revocation: retention %v is negative", c.Retention)
 	}

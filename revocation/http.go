@@ -1,70 +1,114 @@
 package revocation
 
 import (
-	"errors"
-	"fmt"
-	"io"
+	"bytes"
 	"mime"
-	"net/http"
+	"net/http" // times and texts only: fasthttp serves
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/valyala/fasthttp" // a third of net/http's CPU for an answer of one packet
 
 	"github.com/handfast/handfast/revocation/ocsp"
 )
 
 const (
-	typeCRL      = "application/pkix-crl"          // RFC 2585, section 4.2
-	typeRequest  = "application/ocsp-request"      // RFC 6960, appendix A
-	typeResponse = "application/ocsp-response"     // the same
+	typeCRL      = "application/pkix-crl"      // RFC 2585, section 4.2
+	typeRequest  = "application/ocsp-request"  // RFC 6960, appendix A
+	typeResponse = "application/ocsp-response" // the same
+	typeText     = "text/plain; charset=utf-8"
 	crlMaxAge    = time.Minute                     // how long caches may hide a new CRL; asking again costs a 304
 	wrongMethod  = "use GET, or POST for requests" // for humans who try
 )
 
-// ServeHTTP serves the CRLs below /crl/ and OCSP at /ocsp and below it. It matches
-// the path as the client sent it: pass requests to it before any mux cleans their paths, because
-// base64 in an OCSP GET may hold //. Any other path is 404. Time limits for slow
-// clients are the http.Server's.
-func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch path := sentPath(r); {
-	case path == ocspPath || strings.HasPrefix(path, ocspPath+"/"):
-		p.serveOCSP(w, r, strings.TrimPrefix(path, ocspPath))
-	case strings.HasPrefix(path, crlPrefix):
-		p.serveCRL(w, r, path)
+// ServeFastHTTP serves the CRLs below /crl/ and OCSP at /ocsp and below it. It matches
+// the path as the client sent it, because base64 in an OCSP GET may hold // and a
+// path is decoded once. Any other path is 404. Limits of sizes and times are the
+// fasthttp.Server's, and NoDefaultContentType has to be set in it. Nothing of ctx is kept.
+func (p *Publisher) ServeFastHTTP(ctx *fasthttp.RequestCtx) {
+	switch path, ok := SentPath(ctx); {
+	case !ok:
+		refuseTarget(ctx)
+	case IsOCSPPath(path):
+		p.serveOCSP(ctx, path[len(ocspPath):])
+	case IsCRLPath(path):
+		p.serveCRL(ctx, path)
 	default:
-		http.NotFound(w, r)
+		refuse(ctx, http.StatusNotFound, notFound)
 	}
 }
 
-// sentPath returns the request's path as it was sent, without the query.
-func sentPath(r *http.Request) string {
-	if !strings.HasPrefix(r.RequestURI, "/") { // absolute-form, or a request that no server read
-		return r.URL.EscapedPath()
-	}
-	path, _, _ := strings.Cut(r.RequestURI, "?")
-	return path
+const notFound = "404 page not found" // http.NotFound's words
+
+// IsOCSPPath reports whether path, as it was sent, is the responder's or below it.
+func IsOCSPPath(path []byte) bool {
+	rest, ok := bytes.CutPrefix(path, []byte(ocspPath))
+	return ok && (len(rest) == 0 || rest[0] == '/')
 }
 
-func (p *Publisher) serveCRL(w http.ResponseWriter, r *http.Request, path string) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		refuseMethod(w, "GET, HEAD")
+// IsCRLPath reports whether path, as it was sent, is one of a CRL or could be.
+func IsCRLPath(path []byte) bool { return bytes.HasPrefix(path, []byte(crlPrefix)) }
+
+// SentPath returns the request's path as it was sent, without the query, and whether the
+// request's target is one: fasthttp takes any octets. The result belongs to ctx.
+func SentPath(ctx *fasthttp.RequestCtx) ([]byte, bool) {
+	target := ctx.Request.Header.RequestURI()
+	if !plainTarget(target) { // absolute-form, escapes, or nonsense
+		parsed, err := url.ParseRequestURI(string(target))
+		if err != nil {
+			return nil, false
+		}
+		if len(target) == 0 || target[0] != '/' {
+			return []byte(parsed.EscapedPath()), true
+		}
+	}
+	path, _, _ := bytes.Cut(target, []byte{'?'})
+	return path, true
+}
+
+// plainTarget reports whether url.ParseRequestURI need not be asked, which would cost more
+// than all the rest of an answer that is kept.
+func plainTarget(target []byte) bool {
+	if len(target) == 0 || target[0] != '/' {
+		return false
+	}
+	for _, c := range target {
+		if c <= ' ' || c >= 0x7f || c == '%' {
+			return false
+		}
+	}
+	return true
+}
+
+// refuseTarget answers what net/http would.
+func refuseTarget(ctx *fasthttp.RequestCtx) {
+	ctx.SetStatusCode(http.StatusBadRequest)
+	ctx.SetContentType(typeText)
+	ctx.SetConnectionClose()
+	ctx.SetBodyString("400 Bad Request")
+}
+
+func (p *Publisher) serveCRL(ctx *fasthttp.RequestCtx, path []byte) {
+	if !ctx.IsGet() && !ctx.IsHead() {
+		refuseMethod(ctx, "GET, HEAD")
 		return
 	}
-	document := p.document(path)
+	document := p.document(string(path))
 	if document == nil {
-		http.NotFound(w, r)
+		refuse(ctx, http.StatusNotFound, notFound)
 		return
 	}
 	now := p.config.Now()
-	header := w.Header()
-	header.Set("Content-Type", typeCRL)
-	cacheFor(header, now, now.Add(crlMaxAge), document.nextUpdate)
-	validators(header, document.etag, document.thisUpdate)
-	if unchangedSince(r, document.etag, document.thisUpdate) {
-		w.WriteHeader(http.StatusNotModified)
+	cacheFor(ctx, now, now.Add(crlMaxAge), document.nextUpdate)
+	validators(ctx, document.etag, document.thisUpdate)
+	if unchangedSince(ctx, document.etag, document.thisUpdate) {
+		ctx.SetStatusCode(http.StatusNotModified)
 		return
 	}
-	write(w, r, document.der, nil)
+	ctx.SetContentType(typeCRL)
+	ctx.Response.SetBodyRaw(document.der) // not copied: it never changes
 }
 
 func (p *Publisher) document(path string) *document {
@@ -74,107 +118,105 @@ func (p *Publisher) document(path string) *document {
 	return (*p.static.Load())[path]
 }
 
-func (p *Publisher) serveOCSP(w http.ResponseWriter, r *http.Request, rest string) {
-	var reply *reply
-	switch r.Method {
-	case http.MethodGet, http.MethodHead:
-		der, err := ocsp.DecodePath(rest)
-		if err != nil {
-			reply = failed(ocsp.Malformed)
-			p.metrics.answers.WithLabelValues(failureNames[ocsp.Malformed]).Inc()
-			break
-		}
-		reply = p.responder.answer(r.Context(), der)
-	case http.MethodPost:
-		if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != typeRequest {
-			http.Error(w, "Content-Type must be "+typeRequest, http.StatusUnsupportedMediaType)
+func (p *Publisher) serveOCSP(ctx *fasthttp.RequestCtx, rest []byte) {
+	switch {
+	case ctx.IsPost():
+		if !isRequest(ctx.Request.Header.ContentType()) {
+			refuse(ctx, http.StatusUnsupportedMediaType, "Content-Type must be "+typeRequest)
 			return
 		}
-		der, err := readRequest(w, r)
+		p.writeReply(ctx, p.responder.answer(ctx.PostBody()))
+	case ctx.IsGet(), ctx.IsHead():
+		der, err := ocsp.DecodePath(string(rest))
 		if err != nil {
-			http.Error(w, "the body could not be read", http.StatusBadRequest)
+			p.metrics.failures[ocsp.Malformed].Inc()
+			p.writeReply(ctx, failed(ocsp.Malformed))
 			return
 		}
-		reply = p.responder.answer(r.Context(), der)
+		p.writeReply(ctx, p.responder.answer(der))
 	default:
-		refuseMethod(w, "GET, HEAD, POST")
-		return
+		refuseMethod(ctx, "GET, HEAD, POST")
 	}
-	p.writeReply(w, r, reply)
 }
 
-// readRequest reads the body. Of one that is too long it returns one octet more than is
-// allowed, which the parser refuses, so that the client gets an OCSP answer.
-func readRequest(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, ocsp.MaxRequest))
-	var tooLong *http.MaxBytesError
-	if errors.As(err, &tooLong) {
-		return make([]byte, ocsp.MaxRequest+1), nil
+func isRequest(contentType []byte) bool {
+	if string(contentType) == typeRequest {
+		return true
 	}
-	return body, err
+	kind, _, err := mime.ParseMediaType(string(contentType))
+	return err == nil && kind == typeRequest
 }
 
 // writeReply adds the headers of RFC 9919, section 7.2. Failures and answers that are for one
 // client only must not stay in any cache.
-func (p *Publisher) writeReply(w http.ResponseWriter, r *http.Request, reply *reply) {
-	header := w.Header()
-	header.Set("Content-Type", typeResponse)
-	if !reply.shareable {
-		header.Set("Cache-Control", "no-store")
-		write(w, r, reply.head, reply.tail)
-		return
+func (p *Publisher) writeReply(ctx *fasthttp.RequestCtx, reply *reply) {
+	if reply.shareable {
+		cacheFor(ctx, p.config.Now(), reply.due, reply.nextUpdate)
+		validators(ctx, reply.etag, reply.thisUpdate)
+		if !ctx.IsPost() && unchangedSince(ctx, reply.etag, reply.thisUpdate) {
+			ctx.SetStatusCode(http.StatusNotModified)
+			return
+		}
+	} else {
+		ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
 	}
-	cacheFor(header, p.config.Now(), reply.due, reply.nextUpdate)
-	validators(header, reply.etag, reply.thisUpdate)
-	if r.Method != http.MethodPost && unchangedSince(r, reply.etag, reply.thisUpdate) {
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	write(w, r, reply.head, reply.tail)
+	ctx.SetContentType(typeResponse)
+	ctx.Response.AppendBody(reply.head)
+	ctx.Response.AppendBody(reply.tail)
 }
 
 // cacheFor lets caches keep an answer until the earlier of due and nextUpdate.
-func cacheFor(header http.Header, now, due, nextUpdate time.Time) {
+func cacheFor(ctx *fasthttp.RequestCtx, now, due, nextUpdate time.Time) {
 	if due.After(nextUpdate) {
 		due = nextUpdate
 	}
-	seconds := int64(max(due.Sub(now)/time.Second, 0))
-	header.Set("Cache-Control", fmt.Sprintf("public, max-age=%d, no-transform, must-revalidate", seconds))
-	header.Set("Expires", nextUpdate.UTC().Format(http.TimeFormat))
+	value := append(make([]byte, 0, 64), "public, max-age="...)
+	value = strconv.AppendInt(value, int64(max(due.Sub(now)/time.Second, 0)), 10)
+	value = append(value, ", no-transform, must-revalidate"...)
+	ctx.Response.Header.SetBytesV(fasthttp.HeaderCacheControl, value)
+	setTime(ctx, fasthttp.HeaderExpires, nextUpdate)
 }
 
-func validators(header http.Header, etag string, modified time.Time) {
-	header.Set("ETag", etag)
-	header.Set("Last-Modified", modified.UTC().Format(http.TimeFormat))
+func validators(ctx *fasthttp.RequestCtx, etag string, modified time.Time) {
+	ctx.Response.Header.Set(fasthttp.HeaderETag, etag)
+	setTime(ctx, fasthttp.HeaderLastModified, modified)
+}
+
+func setTime(ctx *fasthttp.RequestCtx, name string, at time.Time) {
+	ctx.Response.Header.SetBytesV(name, at.UTC().AppendFormat(make([]byte, 0, 32), http.TimeFormat))
 }
 
 // unchangedSince evaluates If-None-Match and, without it, If-Modified-Since (RFC 9110,
 // section 13.2.2).
-func unchangedSince(r *http.Request, etag string, modified time.Time) bool {
-	if tags := r.Header.Values("If-None-Match"); len(tags) > 0 {
-		for _, tag := range strings.Split(strings.Join(tags, ","), ",") {
-			if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag == etag || tag == "*" {
-				return true
+func unchangedSince(ctx *fasthttp.RequestCtx, etag string, modified time.Time) bool {
+	header := &ctx.Request.Header
+	if len(header.Peek(fasthttp.HeaderIfNoneMatch)) > 0 {
+		for _, line := range header.PeekAll(fasthttp.HeaderIfNoneMatch) {
+			for tag := range strings.SplitSeq(string(line), ",") {
+				if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag == etag || tag == "*" {
+					return true
+				}
 			}
 		}
 		return false
 	}
-	since, err := http.ParseTime(r.Header.Get("If-Modified-Since"))
+	text := header.Peek(fasthttp.HeaderIfModifiedSince)
+	if len(text) == 0 {
+		return false
+	}
+	since, err := http.ParseTime(string(text))
 	return err == nil && !modified.Truncate(time.Second).After(since)
 }
 
-// write sends the two parts of a body. A client that went away is nobody's error.
-func write(w http.ResponseWriter, r *http.Request, head, tail []byte) {
-	w.Header().Set("Content-Length", strconv.Itoa(len(head)+len(tail)))
-	if r.Method == http.MethodHead {
-		return
-	}
-	if _, err := w.Write(head); err == nil && len(tail) > 0 {
-		_, _ = w.Write(tail)
-	}
+func refuseMethod(ctx *fasthttp.RequestCtx, allowed string) {
+	refuse(ctx, http.StatusMethodNotAllowed, wrongMethod)
+	ctx.Response.Header.Set(fasthttp.HeaderAllow, allowed)
 }
 
-func refuseMethod(w http.ResponseWriter, allowed string) {
-	w.Header().Set("Allow", allowed)
-	http.Error(w, wrongMethod, http.StatusMethodNotAllowed)
+// refuse answers what http.Error would.
+func refuse(ctx *fasthttp.RequestCtx, status int, text string) {
+	ctx.SetStatusCode(status)
+	ctx.SetContentType(typeText)
+	ctx.Response.Header.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
+	ctx.SetBodyString(text + "\n")
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/handfast/handfast/revocation/ocsp"
 )
 
 // metrics count what the Publisher does. Labels are categories, never free text.
@@ -14,9 +16,12 @@ type metrics struct {
 	publications *prometheus.CounterVec // result: ok, log, sign
 	publishing   prometheus.Histogram
 	nextUpdate   prometheus.Gauge
-	answers      *prometheus.CounterVec // status: good, revoked, unknown, or the OCSP error
-	cache        *prometheus.CounterVec // result: hit, miss
 	cached       prometheus.Gauge
+
+	// What is counted in each request is looked up by its label once.
+	statuses     [len(statusNames)]prometheus.Counter
+	failures     map[ocsp.Failure]prometheus.Counter
+	hits, misses prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -37,15 +42,23 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Help: "Time to encode and sign an issuer's CRLs.", Buckets: prometheus.ExponentialBuckets(0.0005, 4, 8),
 		}),
 		nextUpdate: gauge("crl_next_update_timestamp_seconds", "Earliest nextUpdate of the full CRLs, as Unix time."),
-		answers:    prometheus.NewCounterVec(counter("ocsp_answers_total", "Certificates answered for, and OCSP errors, by status."), []string{"status"}),
-		cache:      prometheus.NewCounterVec(counter("ocsp_cache_total", "Lookups of cached OCSP responses, by result."), []string{"result"}),
 		cached:     gauge("ocsp_cached_responses", "Signed OCSP responses held in memory."),
 	}
+	answers := prometheus.NewCounterVec(counter("ocsp_answers_total", "Certificates answered for, and OCSP errors, by status."), []string{"status"})
+	cache := prometheus.NewCounterVec(counter("ocsp_cache_total", "Lookups of cached OCSP responses, by result."), []string{"result"})
+	for status, name := range statusNames {
+		m.statuses[status] = answers.WithLabelValues(name)
+	}
+	m.failures = make(map[ocsp.Failure]prometheus.Counter, len(failureNames))
+	for failure, name := range failureNames {
+		m.failures[failure] = answers.WithLabelValues(name)
+	}
+	m.hits, m.misses = cache.WithLabelValues("hit"), cache.WithLabelValues("miss")
 	if registerer == nil {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.revoked, m.sequence, m.logErrors, m.publications, m.publishing, m.nextUpdate, m.answers, m.cache, m.cached,
+		m.revoked, m.sequence, m.logErrors, m.publications, m.publishing, m.nextUpdate, answers, cache, m.cached,
 	} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("revocation: register metrics: %w", err)

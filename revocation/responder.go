@@ -1,7 +1,7 @@
 package revocation
 
 import (
-	"context"
+	"crypto/sha512"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -14,6 +14,11 @@ import (
 // ignore longer ones). Shorter ones than its 16 octets are echoed for older clients.
 const maxEcho = 32
 
+// maxKept is the longest CertID whose response is kept: with the longest hashes and serial
+// number there are 180 octets. Parameters of the hash algorithm can make it longer, by as
+// much as the client likes, and the cache is bounded by the number of responses.
+const maxKept = 192
+
 // complainEvery is the least time between two complaints in the log.
 const complainEvery = 10 * time.Second
 
@@ -25,6 +30,7 @@ type responder struct {
 	subjects map[string]*subject // by name hash and key hash, with each algorithm; never changes
 	byID     map[string]*subject // by issuer; never changes
 	cache    *responseCache
+	signing  chan struct{} // holds an element for each response that is being made
 
 	complainedAt atomic.Int64 // Unix time
 }
@@ -40,7 +46,8 @@ func newResponder(p *Publisher) (*responder, error) {
 	r := &responder{
 		config: p.config, follower: p.follower, metrics: p.metrics,
 		subjects: make(map[string]*subject), byID: make(map[string]*subject),
-		cache: newResponseCache(p.config.OCSPCache),
+		cache:   newResponseCache(p.config.OCSPCache),
+		signing: make(chan struct{}, p.config.OCSPSigning),
 	}
 	for _, a := range p.authorities {
 		s := &subject{issuer: a.signer.ID(), history: a.history}
@@ -68,22 +75,32 @@ type reply struct {
 	status     ocsp.Status
 	sequence   uint64 // the log's entry that it tells, 0 for none
 	delegate   *delegate
+	demand     *demand // nil where nothing is kept
 }
+
+// demand is how a response that is kept is asked for.
+type demand struct {
+	asked    atomic.Uint32
+	renewing atomic.Bool // somebody makes the next one
+}
+
+// often is how many times a response has to be asked for so that the next one is made ahead.
+const often = 16
 
 func failed(f ocsp.Failure) *reply { return &reply{head: f.Response(), failure: f} }
 
 // answer answers one request; every error becomes an OCSP failure, and what caused it is logged.
-func (r *responder) answer(ctx context.Context, der []byte) *reply {
-	reply, statuses, err := r.respond(ctx, der)
+func (r *responder) answer(der []byte) *reply {
+	reply, statuses, err := r.respond(der)
 	if err != nil {
 		r.complain(err)
 	}
 	if reply.failure != 0 {
-		r.metrics.answers.WithLabelValues(failureNames[reply.failure]).Inc()
+		r.metrics.failures[reply.failure].Inc()
 	}
 	for status, n := range statuses {
 		if n > 0 {
-			r.metrics.answers.WithLabelValues(statusNames[status]).Add(float64(n))
+			r.metrics.statuses[status].Add(float64(n))
 		}
 	}
 	return reply
@@ -110,7 +127,7 @@ type tally [len(statusNames)]int
 
 // respond returns the reply and how many certificates got which status. An error says
 // why this CA, not the client, is to blame for a failure.
-func (r *responder) respond(ctx context.Context, der []byte) (*reply, tally, error) {
+func (r *responder) respond(der []byte) (*reply, tally, error) {
 	request, err := ocsp.ParseRequest(der)
 	if err != nil {
 		return failed(ocsp.Malformed), tally{}, nil // the client's fault: metrics count it
@@ -127,13 +144,21 @@ func (r *responder) respond(ctx context.Context, der []byte) (*reply, tally, err
 	if d == nil || now.Before(d.notBefore) || !now.Before(d.notAfter) {
 		return failed(ocsp.TryLater), tally{}, fmt.Errorf("no valid responder certificate for issuer %s: the CA makes one; see its log", s.issuer)
 	}
-	cacheable := len(request.IDs) == 1 && (request.Nonce == nil || len(request.Nonce) > maxEcho)
+	cacheable := len(request.IDs) == 1 && (request.Nonce == nil || len(request.Nonce) > maxEcho) && len(request.IDs[0].Raw) <= maxKept
+	var kept *reply
 	if cacheable {
-		if kept := r.kept(s, d, request.IDs[0], now); kept != nil {
+		kept = r.kept(s, d, request.IDs[0], now)
+		if kept != nil && !kept.renewedBy(now) {
+			r.metrics.hits.Inc()
 			return kept, tallyOf(kept), nil
 		}
+		r.metrics.misses.Inc()
 	}
-	return r.sign(ctx, s, d, request, now, cacheable)
+	reply, statuses, err := r.sign(s, d, request, now, cacheable)
+	if reply.failure != 0 && kept != nil { // still good until it is due
+		return kept, tallyOf(kept), err
+	}
+	return reply, statuses, err
 }
 
 func tallyOf(kept *reply) (t tally) {
@@ -159,29 +184,38 @@ func (r *responder) subjectOf(id ocsp.CertID) *subject {
 	if id.Hash == 0 || len(id.NameHash) != id.Hash.Size() {
 		return nil
 	}
-	return r.subjects[string(id.NameHash)+string(id.KeyHash)]
+	var both [2 * sha512.Size]byte // the longest of ocsp.Hashes
+	return r.subjects[string(append(append(both[:0], id.NameHash...), id.KeyHash...))]
 }
 
 // kept returns a response that was signed before, if it still says what a new one would.
 // The log's last entry is looked up on every hit, so no order of events shows an outdated one.
 func (r *responder) kept(s *subject, d *delegate, id ocsp.CertID, now time.Time) *reply {
 	kept := r.cache.get(id.Raw)
-	if kept == nil || kept.delegate != d || !now.Before(kept.due) || now.Before(kept.thisUpdate) {
-		r.metrics.cache.WithLabelValues("miss").Inc()
+	if kept == nil || kept.delegate != d || !now.Before(kept.due) || now.Before(kept.thisUpdate) || kept.sequence != s.sequence(id) {
 		return nil
 	}
-	var sequence uint64
-	if serial, ok := serialOf(id); ok {
-		if last, ok := s.history.last(padSerial(serial)); ok {
-			sequence = last.sequence
-		}
-	}
-	if sequence != kept.sequence {
-		r.metrics.cache.WithLabelValues("miss").Inc()
-		return nil
-	}
-	r.metrics.cache.WithLabelValues("hit").Inc()
 	return kept
+}
+
+// renewedBy counts a question and reports whether whoever asked is to make the next
+// response: the first one in the last tenth of the time that this one is kept, if it is asked
+// for often. All others get this one until the next is there, so nobody waits for it and
+// it is signed once.
+func (r *reply) renewedBy(now time.Time) bool {
+	asked := r.demand.asked.Add(1)
+	ahead := r.due.Sub(r.thisUpdate) / 10
+	return asked >= often && now.After(r.due.Add(-ahead)) && r.demand.renewing.CompareAndSwap(false, true)
+}
+
+// sequence is that of the log's last entry about a certificate, 0 for none.
+func (s *subject) sequence(id ocsp.CertID) uint64 {
+	serial, ok := serialOf(id)
+	if !ok {
+		return 0
+	}
+	last, _ := s.history.last(padSerial(serial))
+	return last.sequence
 }
 
 // serialOf returns the serial number of a CertID, if a certificate can have it.
@@ -191,68 +225,4 @@ func serialOf(id ocsp.CertID) (certs.Serial, bool) {
 	}
 	serial, err := certs.SerialFromBytes(id.Serial)
 	return serial, err == nil
-}
-
-// sign makes a new response.
-func (r *responder) sign(ctx context.Context, s *subject, d *delegate, request *ocsp.Request, now time.Time, cacheable bool) (*reply, tally, error) {
-	now = now.Truncate(time.Second)
-	fresh := &reply{tail: d.tail, delegate: d, thisUpdate: now, nextUpdate: now.Add(r.config.OCSPValidity)}
-	if fresh.nextUpdate.After(d.notAfter) {
-		fresh.nextUpdate = d.notAfter.UTC()
-	}
-	fresh.due = now.Add(fresh.nextUpdate.Sub(now) / 2)
-	data := ocsp.Data{ResponderKeyHash: d.keyHash, ProducedAt: now}
-	if len(request.Nonce) <= maxEcho {
-		data.Nonce = request.Nonce
-	}
-	var statuses tally
-	for _, id := range request.IDs {
-		single, sequence, err := r.status(ctx, s, id)
-		if err != nil {
-			return failed(ocsp.TryLater), tally{}, err
-		}
-		single.ThisUpdate, single.NextUpdate = fresh.thisUpdate, fresh.nextUpdate
-		data.Singles = append(data.Singles, single)
-		fresh.status, fresh.sequence = single.Status, sequence
-		statuses[single.Status]++
-	}
-	response, err := d.signed(data)
-	if err != nil {
-		return failed(ocsp.InternalError), tally{}, err
-	}
-	fresh.head = response[: len(response)-len(d.tail) : len(response)-len(d.tail)]
-	fresh.etag = etagOfResponse(response)
-	if fresh.shareable = cacheable && statuses[ocsp.Unknown] == 0; fresh.shareable {
-		r.metrics.cached.Set(float64(r.cache.put(request.IDs[0].Raw, fresh)))
-	}
-	return fresh, statuses, nil
-}
-
-// status says what is known of one certificate. The answer "good" needs the ledger's word
-// that it was issued; a revocation that is folded while the ledger is asked still counts.
-func (r *responder) status(ctx context.Context, s *subject, id ocsp.CertID) (ocsp.Single, uint64, error) {
-	single := ocsp.Single{ID: id, Status: ocsp.Unknown}
-	serial, ok := serialOf(id)
-	if !ok || r.subjectOf(id) != s {
-		return single, 0, nil
-	}
-	padded := padSerial(serial)
-	last, known := s.history.last(padded)
-	if !known || !last.refuses() {
-		issued, err := r.config.Log.Issued(ctx, s.issuer, serial)
-		if err != nil {
-			return single, 0, fmt.Errorf("ask the ledger for serial %s: %w", serial, err)
-		}
-		if !issued {
-			return single, 0, nil
-		}
-		last, known = s.history.last(padded)
-	}
-	if !known || !last.refuses() {
-		single.Status = ocsp.Good
-		return single, last.sequence, nil
-	}
-	single.Status, single.Reason = ocsp.Revoked, certs.Reason(last.reason)
-	single.RevokedAt = time.Unix(int64(last.at), 0)
-	return single, last.sequence, nil
 }

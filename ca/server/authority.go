@@ -4,9 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"net/http"
 	"net/netip"
 	"time"
+
+	"github.com/valyala/fasthttp"
 
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/api"
@@ -95,6 +96,6 @@ type Tokens interface {
 
 // Revocations is what the publisher has published; *revocation.Publisher is one.
 type Revocations interface {
-	http.Handler // the public paths: /crl/... and /ocsp...
+	ServeFastHTTP(ctx *fasthttp.RequestCtx) // the public paths: /crl/... and /ocsp...
 	CRL(issuer string) (revocation.CRL, bool)
 }

@@ -5,12 +5,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"math/big"
-	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/valyala/fasthttp"
 
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/api"
@@ -43,7 +44,7 @@ type fakeCA struct {
 	fallen    error // what Standing answers
 }
 
-func newFakeCA(t *testing.T) *fakeCA {
+func newFakeCA(t testing.TB) *fakeCA {
 	td, err := certs.ParseTrustDomain(testDomain)
 	if err != nil {
 		t.Fatal(err)
@@ -219,8 +220,8 @@ func (fakeTokens) Mint(service string, ttl time.Duration) (string, time.Time, er
 // fakeRevocations answers the public paths with what it saw.
 type fakeRevocations struct{}
 
-func (fakeRevocations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("X-Seen", r.RequestURI)
+func (fakeRevocations) ServeFastHTTP(ctx *fasthttp.RequestCtx) {
+	ctx.Response.Header.SetBytesV("X-Seen", ctx.Request.Header.RequestURI())
 }
 
 func (fakeRevocations) CRL(issuer string) (revocation.CRL, bool) {

@@ -53,7 +53,10 @@ func (s *Server) observe(listener string, next http.Handler) http.Handler {
 			}
 			took := s.cfg.Now().Sub(begin)
 			s.metrics.observe(n.route, recorder.code(), took)
-			s.log(r, n, recorder, took)
+			read := r.Method == http.MethodGet || r.Method == http.MethodHead
+			if level := n.level(recorder.code(), read); s.cfg.Logger.Enabled(ctx, level) {
+				s.log(ctx, level, n, answered{status: recorder.code(), remote: r.RemoteAddr, bytes: recorder.bytes, took: took})
+			}
 		}()
 		next.ServeHTTP(recorder, r)
 	})
@@ -62,10 +65,7 @@ func (s *Server) observe(listener string, next http.Handler) http.Handler {
 // rescue answers instead of a handler that panicked. The stack goes to the log, the
 // panic's value does not: it could hold a request's secret.
 func (s *Server) rescue(w *recorder, r *http.Request, n *note, cause any) {
-	s.metrics.panics.Inc()
-	s.cfg.Logger.LogAttrs(r.Context(), slog.LevelError, "a handler panicked",
-		slog.String("route", n.route),
-		slog.String("kind", fmt.Sprintf("%T", cause)), slog.String("stack", string(debug.Stack())))
+	s.panicked(r.Context(), n, cause)
 	if w.status != 0 {
 		n.code = api.CodeInternal // too late for an answer
 		return
@@ -73,25 +73,41 @@ func (s *Server) rescue(w *recorder, r *http.Request, n *note, cause any) {
 	s.refuse(w, r, errPanicked)
 }
 
+// panicked counts and logs a panic with its stack.
+func (s *Server) panicked(ctx context.Context, n *note, cause any) {
+	s.metrics.panics.Inc()
+	s.cfg.Logger.LogAttrs(ctx, slog.LevelError, "a handler panicked",
+		slog.String("route", n.route),
+		slog.String("kind", fmt.Sprintf("%T", cause)), slog.String("stack", string(debug.Stack())))
+}
+
+// answered is what the log says of a response.
+type answered struct {
+	status int
+	remote string
+	bytes  int64
+	took   time.Duration
+}
+
+// level is that of a request's line in the log; read says whether its method only reads.
+func (n *note) level(status int, read bool) slog.Level {
+	switch {
+	case status == http.StatusInternalServerError:
+		return slog.LevelError
+	case status > http.StatusInternalServerError:
+		return slog.LevelWarn
+	case n.route == publicRoute, read && status < 400:
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
 // log writes one line. Its fields are documented in docs/operations.md; no header, body,
 // query or path stands in it, because those can hold what a client should not have sent.
-func (s *Server) log(r *http.Request, n *note, w *recorder, took time.Duration) {
-	read := r.Method == http.MethodGet || r.Method == http.MethodHead
-	level := slog.LevelInfo
-	switch {
-	case w.code() == http.StatusInternalServerError:
-		level = slog.LevelError
-	case w.code() > http.StatusInternalServerError:
-		level = slog.LevelWarn
-	case n.route == publicRoute, read && w.code() < 400:
-		level = slog.LevelDebug
-	}
-	if !s.cfg.Logger.Enabled(r.Context(), level) {
-		return
-	}
+func (s *Server) log(ctx context.Context, level slog.Level, n *note, a answered) {
 	attrs := []slog.Attr{
-		slog.String("route", n.route), slog.Int("status", w.code()),
-		slog.String("remote", r.RemoteAddr), slog.Duration("took", took), slog.Int64("bytes", w.bytes),
+		slog.String("route", n.route), slog.Int("status", a.status),
+		slog.String("remote", a.remote), slog.Duration("took", a.took), slog.Int64("bytes", a.bytes),
 	}
 	if !n.caller.IsZero() {
 		attrs = append(attrs, slog.String("caller", n.caller.String()))
@@ -102,7 +118,7 @@ func (s *Server) log(r *http.Request, n *note, w *recorder, took time.Duration) 
 	if n.cause != nil {
 		attrs = append(attrs, slog.String("error", n.cause.Error()))
 	}
-	s.cfg.Logger.LogAttrs(r.Context(), level, "request", attrs...)
+	s.cfg.Logger.LogAttrs(ctx, level, "request", attrs...)
 }
 
 // recorder remembers what was answered. It is used by one goroutine.

@@ -12,45 +12,61 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
 
 	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/revocation"
 )
 
 const (
 	publicRoute  = "public"
-	maxPublic    = 64 << 10 // a POSTed OCSP request; the publisher has its own, smaller limit
+	maxPublic    = 64 << 10 // the body of a request; the publisher has its own, smaller limit
 	publicMaxAge = "public, max-age=3600"
 	readyFor     = time.Second
 )
 
 // Public returns the handler for the plain HTTP listener. There is nothing secret behind
 // it and nothing that changes the CA; what it serves is signed, or (the roots) to be
-// compared with a fingerprint from elsewhere.
-func (s *Server) Public() http.Handler {
-	return s.observe(publicRoute, http.HandlerFunc(s.servePublic))
+// compared with a fingerprint from elsewhere. CRLs and OCSP responses are what it is for;
+// the documents around them are rare, and go through net/http's interface.
+func (s *Server) Public() fasthttp.RequestHandler {
+	documents := fasthttpadaptor.NewFastHTTPHandler(s.observe(publicRoute, http.HandlerFunc(s.serveDocument)))
+	return func(ctx *fasthttp.RequestCtx) {
+		if isPublished(ctx) {
+			s.observePublished(ctx)
+			return
+		}
+		documents(ctx)
+	}
 }
 
-// servePublic is no ServeMux: an OCSP request in a path is base64, in which a mux would
-// take "//" for something to clean and redirect.
-func (s *Server) servePublic(w http.ResponseWriter, r *http.Request) {
-	note := noteOf(r.Context())
-	note.route = publicRoute
-	path := r.URL.Path
-	isOCSP := path == "/ocsp" || strings.HasPrefix(path, "/ocsp/")
-	if r.Method != http.MethodGet && r.Method != http.MethodHead && (!isOCSP || r.Method != http.MethodPost) {
+// isPublished reports whether the publisher is to answer: it knows what to say to a target
+// that is none.
+func isPublished(ctx *fasthttp.RequestCtx) bool {
+	path, ok := revocation.SentPath(ctx)
+	switch {
+	case !ok:
+		return true
+	case revocation.IsOCSPPath(path):
+		return ctx.IsGet() || ctx.IsPost() || ctx.IsHead()
+	case revocation.IsCRLPath(path):
+		return ctx.IsGet() || ctx.IsHead()
+	}
+	return false
+}
+
+func (s *Server) serveDocument(w http.ResponseWriter, r *http.Request) {
+	noteOf(r.Context()).route = publicRoute
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		s.refuse(w, r, &api.Error{Code: api.CodeBadRequest, Status: http.StatusMethodNotAllowed, Message: "this path is for GET"})
-		return
-	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxPublic)
-	if isOCSP || strings.HasPrefix(path, "/crl/") {
-		s.cfg.Revocations.ServeHTTP(w, r)
 		return
 	}
 	request := &request{http: r, writer: w}
 	var a *answer
 	var err error
-	switch path {
+	switch r.URL.Path {
 	case api.PathHealth:
 		a, err = s.health(request)
 	case api.PathReady:

@@ -114,35 +114,44 @@ func (s *Server) Run(ctx context.Context, l *Listeners) error {
 // door is a listener with its server.
 type door struct {
 	name     string
-	server   *http.Server
 	listener net.Listener
-	tls      bool
+	run      func() error                    // until shutdown; http.ErrServerClosed is an orderly end
+	shutdown func(ctx context.Context) error // finishes requests until ctx ends, then cuts them
 }
 
 func (d door) serve() error {
-	var err error
-	if d.tls {
-		err = d.server.ServeTLS(d.listener, "", "")
-	} else {
-		err = d.server.Serve(d.listener)
+	if err := d.run(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the %s address %s: %w", d.name, d.listener.Addr(), err)
 	}
-	if err == nil || errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return fmt.Errorf("serve the %s address %s: %w", d.name, d.listener.Addr(), err)
+	return nil
 }
 
 func (s *Server) servers(l *Listeners) []door {
 	api := s.httpServer(s.API())
 	api.TLSConfig = s.TLSConfig()
+	public := s.newPublicServer(newPublicListener(l.Public))
 	doors := []door{
-		{name: "API", server: api, listener: l.API, tls: true},
-		{name: "public", server: s.httpServer(s.Public()), listener: l.Public},
+		{name: "API", listener: l.API, run: func() error { return api.ServeTLS(l.API, "", "") }, shutdown: shutdownHTTP(api)},
+		{name: "public", listener: l.Public, run: public.serve, shutdown: public.shutdown},
 	}
 	if l.Metrics != nil {
-		doors = append(doors, door{name: "metrics", server: s.httpServer(s.Metrics()), listener: l.Metrics})
+		metrics := s.httpServer(s.Metrics())
+		doors = append(doors, door{
+			name: "metrics", listener: l.Metrics,
+			run: func() error { return metrics.Serve(l.Metrics) }, shutdown: shutdownHTTP(metrics),
+		})
 	}
 	return doors
+}
+
+func shutdownHTTP(server *http.Server) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := server.Shutdown(ctx)
+		if err != nil {
+			server.Close() //nolint:errcheck // the listener is closed already; what is left is cut
+		}
+		return err
+	}
 }
 
 // maxHeader is generous for a cookie-less API: an idempotency key, an ETag, an OCSP
@@ -177,8 +186,7 @@ func (s *Server) shutdown(doors []door) error {
 	var wait sync.WaitGroup
 	for i, d := range doors {
 		wait.Go(func() {
-			if err := d.server.Shutdown(ctx); err != nil {
-				d.server.Close() //nolint:errcheck // the listener is closed already; what is left is cut
+			if err := d.shutdown(ctx); err != nil {
 				errs[i] = fmt.Errorf("shut down the %s listener: requests were still running after %v and were cut: %w", d.name, s.cfg.Limits.Shutdown, err)
 			}
 		})

@@ -44,7 +44,7 @@ var rules = []rule{
 		deny: []string{
 			"./ca", "./ca/enroll", "./ca/home", "./ca/policy", "./ca/server", "./ca/acme", "./ca/store/...", "./issuer...", "./revocation...",
 			"github.com/smallstep/...", "go.step.sm/...", "database/sql...", "github.com/mattn/go-sqlite3", "github.com/jackc/pgx/...",
-			"github.com/zmap/zlint/...",
+			"github.com/zmap/zlint/...", "github.com/valyala/fasthttp...",
 		},
 		indirect: true,
 		reason:   "agent and CLI run beside every service and on every desk: no SQL driver, no KMS, none of the CA",
@@ -54,6 +54,12 @@ var rules = []rule{
 		except:   []string{"./agent/workloadapi", "./agent/sds"},
 		deny:     []string{"google.golang.org/grpc..."},
 		reason:   "gRPC serves the Workload API and SDS only; the CA's own API is plain HTTP",
+	},
+	{
+		packages: []string{"./..."},
+		except:   []string{"./revocation", "./ca/server"},
+		deny:     []string{"github.com/valyala/fasthttp..."},
+		reason:   "fasthttp serves OCSP and CRLs, where its speed counts; everything else is net/http",
 	},
 	{
 		packages: []string{"./issuer..."},

@@ -35,7 +35,7 @@ func NewCertID(issuer *x509.Certificate, hash crypto.Hash, serial certs.Serial) 
 		var b cryptobyte.Builder
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddASN1ObjectIdentifier(known.oid)
+				b.AddASN1(asn1.OBJECT_IDENTIFIER, func(b *cryptobyte.Builder) { b.AddBytes([]byte(known.oid)) })
 				b.AddASN1NULL()
 			})
 			b.AddASN1OctetString(id.NameHash)

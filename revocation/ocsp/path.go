@@ -22,7 +22,10 @@ func DecodePath(escaped string) ([]byte, error) {
 	}
 	encoded = strings.TrimLeft(encoded, "/") // base64 of a SEQUENCE begins with M
 	encoded = strings.TrimRight(encoded, "=\r\n")
-	der, err := base64.RawStdEncoding.DecodeString(strings.NewReplacer("-", "+", "_", "/").Replace(encoded))
+	if strings.ContainsAny(encoded, "-_") {
+		encoded = strings.NewReplacer("-", "+", "_", "/").Replace(encoded)
+	}
+	der, err := base64.RawStdEncoding.DecodeString(encoded)
 	if err != nil {
 		return nil, malformed("the path is not base64")
 	}

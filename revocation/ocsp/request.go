@@ -32,15 +32,17 @@ var (
 	oidPreferredAlgs = encodingasn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 8} // a delegated responder has one key
 )
 
-// hashes are the CertID hash algorithms whose values can be compared with an issuer.
+// hashes are the CertID hash algorithms whose values can be compared with an issuer. oid
+// is the contents of the OBJECT IDENTIFIER: to compare those costs nothing, to decode
+// them would be a good part of reading a request.
 var hashes = []struct {
 	hash crypto.Hash
-	oid  encodingasn1.ObjectIdentifier
+	oid  string
 }{
-	{crypto.SHA1, encodingasn1.ObjectIdentifier{1, 3, 14, 3, 2, 26}},
-	{crypto.SHA256, encodingasn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}},
-	{crypto.SHA384, encodingasn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}},
-	{crypto.SHA512, encodingasn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}},
+	{crypto.SHA1, "\x2b\x0e\x03\x02\x1a"},                   // 1.3.14.3.2.26
+	{crypto.SHA256, "\x60\x86\x48\x01\x65\x03\x04\x02\x01"}, // 2.16.840.1.101.3.4.2.1
+	{crypto.SHA384, "\x60\x86\x48\x01\x65\x03\x04\x02\x02"},
+	{crypto.SHA512, "\x60\x86\x48\x01\x65\x03\x04\x02\x03"},
 }
 
 // Hashes returns the algorithms that a CertID may use to name an issuer.
@@ -162,8 +164,7 @@ func (r *Request) readList(tbs *cryptobyte.String) error {
 }
 
 func readCertID(single *cryptobyte.String) (CertID, error) {
-	var element, fields, algorithm, serial cryptobyte.String
-	var oid encodingasn1.ObjectIdentifier
+	var element, fields, algorithm, oid, serial cryptobyte.String
 	var id CertID
 	if !single.ReadASN1Element(&element, asn1.SEQUENCE) {
 		return id, malformed("CertID")
@@ -171,7 +172,7 @@ func readCertID(single *cryptobyte.String) (CertID, error) {
 	id.Raw = element
 	if !element.ReadASN1(&fields, asn1.SEQUENCE) ||
 		!fields.ReadASN1(&algorithm, asn1.SEQUENCE) ||
-		!algorithm.ReadASN1ObjectIdentifier(&oid) ||
+		!algorithm.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) || !wellFormedOID(oid) ||
 		!fields.ReadASN1((*cryptobyte.String)(&id.NameHash), asn1.OCTET_STRING) ||
 		!fields.ReadASN1((*cryptobyte.String)(&id.KeyHash), asn1.OCTET_STRING) ||
 		!fields.ReadASN1(&serial, asn1.INTEGER) || !fields.Empty() {
@@ -188,11 +189,24 @@ func readCertID(single *cryptobyte.String) (CertID, error) {
 	}
 	id.Serial = serial
 	for _, known := range hashes {
-		if oid.Equal(known.oid) {
+		if string(oid) == known.oid {
 			id.Hash = known.hash
 		}
 	}
 	return id, nil
+}
+
+// wellFormedOID reports whether contents are those of an OBJECT IDENTIFIER: whole arcs,
+// without leading zeros (X.690, section 8.19).
+func wellFormedOID(contents []byte) bool {
+	begins := true
+	for _, octet := range contents {
+		if begins && octet == 0x80 {
+			return false
+		}
+		begins = octet&0x80 == 0
+	}
+	return begins && len(contents) > 0
 }
 
 // minimal reports whether contents are those of a DER INTEGER.
