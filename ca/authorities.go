@@ -24,6 +24,7 @@ type authorities struct {
 	lifetimes      map[string]time.Duration   // of services, for package policy
 	operator       *issuer.Profile            // of the active issuer
 	server         *issuer.Profile            // of the active issuer
+	feed           *issuer.Profile            // of the active issuer
 	defaultProfile string
 	maxGrace       time.Duration
 
@@ -114,6 +115,9 @@ func (c *CA) compileActive(a *authorities, from Authorities) error {
 	}
 	if a.server, err = c.compileProfile(active, issuer.Server()); err != nil {
 		return fmt.Errorf("ca: API server's profile: %w", err)
+	}
+	if a.feed, err = c.compileProfile(active, issuer.Feed()); err != nil {
+		return fmt.Errorf("ca: profile of the feed's signer: %w", err)
 	}
 	return nil
 }

@@ -22,11 +22,12 @@ type CA struct {
 	metrics     *metrics
 	cfg         Config
 	authorities atomic.Pointer[authorities]
-	exchange    sync.Mutex   // one Exchange or responder rotation at a time
+	exchange    sync.Mutex   // one Exchange or rotation of responders and the feed's signer at a time
 	newest      atomic.Int64 // Unix seconds: the newest issuance that is known
 	changed     broadcast
 	probe       probe
 	responders  responders
+	feedSigner  atomic.Pointer[feedSigner]
 }
 
 // New checks cfg, compiles the profiles (some 50 ms each) and reads the ledger's newest
@@ -70,8 +71,11 @@ func (c *CA) Exchange(ctx context.Context, next Authorities) error {
 	if err := c.equipResponders(ctx, compiled); err != nil {
 		return err
 	}
+	if err := c.equipFeed(ctx, compiled); err != nil {
+		return err
+	}
 	c.authorities.Store(compiled)
-	c.changed.notify()
+	c.announce()
 	return nil
 }
 

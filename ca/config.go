@@ -32,6 +32,9 @@ type Config struct {
 	// is told of it: the last sequence number, and when. Nil: nobody asks.
 	Noted func(sequence uint64, at time.Time)
 
+	// Feed tells agents of revocations and changes as they happen. Nil: nobody follows.
+	Feed Feed
+
 	// Retention is how long the ledger remembers what has expired; 0 is 7 days. It is
 	// never less than the longest grace.
 	Retention time.Duration

@@ -58,7 +58,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}),
 		failures: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "handfast_ca_background_failures_total",
-			Help: "Failures of the CA's own work, by task: purge, responder.",
+			Help: "Failures of the CA's own work, by task: purge, responder, feed_signer.",
 		}, []string{"task"}),
 	}
 }

@@ -160,7 +160,7 @@ func (c *CA) DeleteOperator(ctx context.Context, actor policy.Operator, name str
 		return ledgerError(err)
 	}
 	c.change(ctx, "operator_deleted", by.String(), name)
-	c.changed.notify()
+	c.announce()
 	return c.revokeOperator(ctx, by.String(), name)
 }
 

@@ -81,7 +81,8 @@ func (c *CA) revokeSelected(ctx context.Context, by string, selection RevokeSele
 	if err := c.publisher.Sync(published); err != nil {
 		return outcome, fault(api.CodeUnavailable, "the "+deed.noun+" is durable, but it is not published yet", "repeat it", err)
 	}
-	c.changed.notify()
+	c.replaceRevokedFeedSigner(published)
+	c.announce()
 	return outcome, nil
 }
 

@@ -18,17 +18,19 @@ const (
 	responderInterval = time.Minute
 	probeFresh        = time.Second // how long Ready believes the last probe
 	probeTimeout      = 5 * time.Second
+	taskFeedSigner    = "feed_signer" // in metrics and the log
 )
 
-// Run makes the OCSP responders before anything else, then keeps them fresh, purges
-// and carries the publisher's changes to Changed until ctx ends. It returns an error only
-// if the first responders cannot be made. Call it once.
+// Run makes the OCSP responders and the feed's signer before anything else, then keeps them
+// fresh, purges and carries the publisher's changes to Changed and to the feed until ctx ends. It
+// returns an error only if the first responders and signer cannot be made. Call it once.
 func (c *CA) Run(ctx context.Context) error {
-	if err := c.RotateResponders(ctx); err != nil {
+	if err := errors.Join(c.RotateResponders(ctx), c.RotateFeedSigner(ctx)); err != nil {
 		return fmt.Errorf("ca: %w", err)
 	}
 	var group errgroup.Group
 	group.Go(func() error { c.every(ctx, responderInterval, "responder", c.RotateResponders); return nil })
+	group.Go(func() error { c.every(ctx, responderInterval, taskFeedSigner, c.RotateFeedSigner); return nil })
 	group.Go(func() error { c.every(ctx, purgeInterval, "purge", c.purge); return nil })
 	group.Go(func() error { c.forwardChanges(ctx); return nil })
 	return group.Wait()
@@ -78,7 +80,7 @@ func (c *CA) forwardChanges(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-c.publisher.Changed():
-			c.changed.notify()
+			c.announce()
 		}
 	}
 }
@@ -125,6 +127,9 @@ func (c *CA) Ready(ctx context.Context) []string {
 	}
 	if issuerID, missing := c.missingResponder(); missing {
 		problems = append(problems, "the OCSP responder of issuer "+issuerID+" is not ready")
+	}
+	if c.missingFeedSigner() {
+		problems = append(problems, "the feed of revocations has no signer yet")
 	}
 	return problems
 }

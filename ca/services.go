@@ -47,7 +47,7 @@ func (c *CA) PutService(ctx context.Context, actor policy.Operator, service poli
 		return policy.Service{}, ledgerError(err)
 	}
 	c.change(ctx, "service_put", actor.Name, stored.Name, slog.Uint64("version", stored.Version))
-	c.changed.notify()
+	c.announce()
 	return stored, nil
 }
 
@@ -62,7 +62,7 @@ func (c *CA) DeleteService(ctx context.Context, actor policy.Operator, name stri
 		return ledgerError(err)
 	}
 	c.change(ctx, "service_deleted", actor.Name, name)
-	c.changed.notify()
+	c.announce()
 	return nil
 }
 
@@ -93,7 +93,7 @@ func (c *CA) ApplyServices(ctx context.Context, actor policy.Operator, services 
 	}
 	c.change(ctx, "services_applied", actor.Name, fmt.Sprintf("%d services", len(services)), slog.Int("created", len(applied.Created)),
 		slog.Int("updated", len(applied.Updated)), slog.Int("removed", len(applied.Removed)))
-	c.changed.notify()
+	c.announce()
 	return applied, nil
 }
 
