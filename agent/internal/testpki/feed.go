@@ -39,6 +39,9 @@ func (p *PKI) NewFeed() *Feed {
 	return f
 }
 
+// Certify gives the feed's key a certificate of another identity.
+func (f *Feed) Certify(id certs.ID) { f.Signer = f.pki.FeedSigner(id, f.key.Public()) }
+
 // FeedSigner certifies a key for signing feeds, under any identity.
 func (p *PKI) FeedSigner(id certs.ID, public crypto.PublicKey) *x509.Certificate {
 	now := p.Now()
