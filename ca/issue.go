@@ -106,13 +106,28 @@ type request struct {
 	idem    *Idempotency
 }
 
-// serve replays, decides and fulfils. A service that changes between decision and record
-// is decided on again, once.
+// serve answers a repetition with what the first request led to, and any other by deciding
+// and fulfilling. The ledger finds a repetition when it records; one that came lately is
+// looked up before that, and so is one that would be refused now: the answer that was
+// given stays. A service that changes between decision and record is decided on again, once.
 func (c *CA) serve(ctx context.Context, r request) (*Issued, error) {
 	a := c.authorities.Load()
+	if c.recent.seen(r.idem) {
+		if issued, err := c.replay(ctx, a, r.idem); issued != nil || err != nil {
+			return issued, err
+		}
+	}
+	issued, err := c.serveNew(ctx, a, r)
+	if _, refused := errors.AsType[*api.Error](err); !refused {
+		return issued, err // what the ledger says of a record is about repetitions too
+	}
 	if issued, err := c.replay(ctx, a, r.idem); issued != nil || err != nil {
 		return issued, err
 	}
+	return nil, err
+}
+
+func (c *CA) serveNew(ctx context.Context, a *authorities, r request) (*Issued, error) {
 	if len(r.csr) > api.MaxCSR {
 		return nil, refuse(api.CodeTooLarge, "", "the CSR has %d bytes; at most %d are allowed", len(r.csr), api.MaxCSR)
 	}
