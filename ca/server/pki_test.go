@@ -15,12 +15,12 @@ import (
 
 // testPKI is a root that issues leaves directly, with the standard library alone.
 type testPKI struct {
-	t    *testing.T
+	t    testing.TB
 	root *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
-func newTestPKI(t *testing.T) *testPKI {
+func newTestPKI(t testing.TB) *testPKI {
 	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{
@@ -39,9 +39,13 @@ func newTestPKI(t *testing.T) *testPKI {
 	return &testPKI{t: t, root: root, key: key}
 }
 
-func (p *testPKI) issue(t *testing.T, path string, modify ...func(*x509.Certificate)) tls.Certificate {
+func (p *testPKI) issue(t testing.TB, path string, modify ...func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
-	key := newKey(t)
+	return p.issueFor(t, path, newKey(t), modify...)
+}
+
+func (p *testPKI) issueFor(t testing.TB, path string, key *ecdsa.PrivateKey, modify ...func(*x509.Certificate)) tls.Certificate {
+	t.Helper()
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +70,7 @@ func (p *testPKI) issue(t *testing.T, path string, modify ...func(*x509.Certific
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -75,7 +79,7 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-func newCSR(t *testing.T) []byte {
+func newCSR(t testing.TB) []byte {
 	t.Helper()
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, newKey(t))
 	if err != nil {

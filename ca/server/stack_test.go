@@ -20,7 +20,7 @@ import (
 // stack is a running server on loopback.
 type stack struct {
 	*fakeCA
-	t        *testing.T
+	t        testing.TB
 	server   *Server
 	api      string // https://127.0.0.1:PORT
 	public   string
@@ -31,7 +31,7 @@ type stack struct {
 }
 
 // newServer makes a Server over fakes without starting it.
-func newServer(t *testing.T, modify func(*Config)) (*Server, *stack) {
+func newServer(t testing.TB, modify func(*Config)) (*Server, *stack) {
 	t.Helper()
 	logs, registry := &lockedBuffer{}, prometheus.NewRegistry()
 	f := newFakeCA(t)
@@ -55,7 +55,7 @@ func newServer(t *testing.T, modify func(*Config)) (*Server, *stack) {
 	return s, &stack{fakeCA: f, t: t, server: s, logs: logs, registry: registry}
 }
 
-func start(t *testing.T, modify func(*Config)) *stack {
+func start(t testing.TB, modify func(*Config)) *stack {
 	t.Helper()
 	s, st := newServer(t, modify)
 	l, err := Listen(t.Context(), Addresses{API: "127.0.0.1:0", Public: "127.0.0.1:0"})

@@ -39,6 +39,7 @@ func (s *Server) streamFeed(r *request) (*answer, error) {
 	}
 	st := &stream{server: s, request: r, cursor: f.cursor, first: f.first, issuer: f.joined.Issuer, checked: s.cfg.Now()}
 	st.ctx, st.end = context.WithCancelCause(r.ctx())
+	r.query = nil // nobody asks any more, and there are thousands
 	f.joined.End = st.end
 	if st.member, err = s.cfg.Fleet.Join(f.joined); err != nil {
 		st.end(err)

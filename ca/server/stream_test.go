@@ -24,7 +24,7 @@ type follows struct {
 	fleet *fleet.Fleet
 }
 
-func startFeed(t *testing.T, modify func(*Config)) *follows {
+func startFeed(t testing.TB, modify func(*Config)) *follows {
 	t.Helper()
 	f := &follows{feed: newFakeFeed(7)}
 	var err error
