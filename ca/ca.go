@@ -28,6 +28,7 @@ type CA struct {
 	probe       probe
 	responders  responders
 	feedSigner  atomic.Pointer[feedSigner]
+	recent      recentKeys
 }
 
 // New checks cfg, compiles the profiles (some 50 ms each) and reads the ledger's newest
