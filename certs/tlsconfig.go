@@ -78,6 +78,7 @@ type endpoint struct {
 	usage     x509.ExtKeyUsage // of the other side's certificate
 	authorize func(Peer) (Cause, error)
 	staples   stapleMemo
+	paths     pathMemo
 }
 
 func newEndpoint(src Source, usage x509.ExtKeyUsage, opts []Option) *endpoint {
@@ -122,7 +123,7 @@ func (e *endpoint) judge(presented []*x509.Certificate, handshake func(Peer, *Sn
 	if refusal != nil {
 		return Peer{}, e.report(refusal)
 	}
-	peer, refusal := verifyNamed(presented, snap, e.usage, now)
+	peer, refusal := verifyNamed(presented, snap, e.usage, &e.paths, now)
 	if refusal == nil && handshake != nil {
 		if refusal = handshake(peer, snap, now); refusal != nil {
 			refusal.Peer, refusal.Self = peer.ID, snap.ID

@@ -20,7 +20,7 @@ import (
 //
 // usage x509.ExtKeyUsageAny accepts whatever the path allows. Every error is a *Refusal.
 func Verify(chain []*x509.Certificate, snap *Snapshot, usage x509.ExtKeyUsage, now time.Time) (Peer, error) {
-	peer, refusal := verifyNamed(chain, snap, usage, now)
+	peer, refusal := verifyNamed(chain, snap, usage, nil, now)
 	if refusal != nil {
 		return Peer{}, refusal
 	}
@@ -28,8 +28,8 @@ func Verify(chain []*x509.Certificate, snap *Snapshot, usage x509.ExtKeyUsage, n
 }
 
 // verifyNamed is verify, with both identities in the refusal.
-func verifyNamed(chain []*x509.Certificate, snap *Snapshot, usage x509.ExtKeyUsage, now time.Time) (Peer, *Refusal) {
-	peer, refusal := verify(chain, snap, usage, now)
+func verifyNamed(chain []*x509.Certificate, snap *Snapshot, usage x509.ExtKeyUsage, memo *pathMemo, now time.Time) (Peer, *Refusal) {
+	peer, refusal := verify(chain, snap, usage, memo, now)
 	if refusal == nil {
 		return peer, nil
 	}
@@ -43,11 +43,11 @@ func verifyNamed(chain []*x509.Certificate, snap *Snapshot, usage x509.ExtKeyUsa
 	return Peer{}, refusal
 }
 
-func verify(chain []*x509.Certificate, snap *Snapshot, usage x509.ExtKeyUsage, now time.Time) (Peer, *Refusal) {
+func verify(chain []*x509.Certificate, snap *Snapshot, usage x509.ExtKeyUsage, memo *pathMemo, now time.Time) (Peer, *Refusal) {
 	if snap == nil {
 		snap = &Snapshot{}
 	}
-	paths, refusal := findPaths(chain, snap.Bundle, usage, now)
+	paths, refusal := memo.find(chain, snap, usage, now)
 	if refusal != nil {
 		return Peer{}, refusal
 	}
