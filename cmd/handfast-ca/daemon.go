@@ -12,12 +12,14 @@ import (
 
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/enroll"
+	"github.com/handfast/handfast/ca/fleet"
 	"github.com/handfast/handfast/ca/home"
 	"github.com/handfast/handfast/ca/server"
 	"github.com/handfast/handfast/ca/store/sqlite"
 	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/internal/version"
 	"github.com/handfast/handfast/revocation"
+	"github.com/handfast/handfast/revocation/broadcast"
 )
 
 // daemon is everything that runs, wired together.
@@ -30,6 +32,8 @@ type daemon struct {
 	fingerprint string
 	store       *sqlite.Store
 	publisher   *revocation.Publisher
+	broadcaster *broadcast.Broadcaster
+	fleet       *fleet.Fleet
 	ca          *ca.CA
 	server      *server.Server
 }
@@ -44,6 +48,7 @@ func newDaemon(ctx context.Context, cfg *home.Config, logger *slog.Logger, now f
 		d.openKeys,
 		d.openStore,
 		d.openPublisher,
+		d.openFeed,
 		func(ctx context.Context) error { return d.openCA(ctx, acceptClock) },
 		d.openServer,
 	} {
@@ -82,7 +87,7 @@ func (d *daemon) openPublisher(ctx context.Context) (err error) {
 
 func (d *daemon) openCA(ctx context.Context, acceptClock bool) (err error) {
 	d.ca, err = newCA(ctx, d.cfg, d.material, ca.Config{
-		Ledger: d.store, Publisher: d.publisher, AcceptClock: acceptClock,
+		Ledger: d.store, Publisher: d.publisher, Feed: d.broadcaster, Noted: d.fleet.Note, AcceptClock: acceptClock,
 		Now: d.now, Logger: d.logger, Registerer: d.registry,
 	})
 	return err
@@ -94,7 +99,7 @@ func (d *daemon) openServer(context.Context) error {
 		return err
 	}
 	d.server, err = server.New(server.Config{
-		CA: d.ca, Tokens: enroller, Revocations: d.publisher,
+		CA: d.ca, Tokens: enroller, Revocations: d.publisher, Feed: server.FeedOf(d.broadcaster), Fleet: d.fleet,
 		DNSNames: d.cfg.DNSNames, IPs: d.cfg.IPs, Name: d.cfg.Name, Version: version.String(),
 		Limits: server.Limits{
 			Slots: d.cfg.Limits.Slots, FailureRate: d.cfg.Limits.FailureRate, FailureBurst: d.cfg.Limits.FailureBurst, Shutdown: d.cfg.Limits.Shutdown,
@@ -121,6 +126,9 @@ func (d *daemon) run(ctx context.Context, listeners *server.Listeners) error {
 	parts.Go(func() error { return d.publisher.Run(failing) })
 	parts.Go(func() error { return d.ca.Run(failing) })
 	parts.Go(func() error { return d.followRootCRL(failing) })
+	parts.Go(func() error { return d.broadcaster.Run(failing) })
+	parts.Go(func() error { d.followLog(failing); return nil })
+	parts.Go(func() error { d.fleet.Run(failing); return nil })
 
 	serving, cancel := context.WithCancel(ctx)
 	defer cancel()
