@@ -229,6 +229,9 @@ func render(snap *certs.Snapshot) ([]file, error) {
 		}
 		files = append(files, file{name: certs.PolicyFile, data: append(policy, '\n')})
 	}
+	if staple := snap.Certificate.OCSPStaple; staple != nil {
+		files = append(files, file{name: certs.StapleFile, data: staple})
+	}
 	return files, nil
 }
 
@@ -241,7 +244,7 @@ func encodePEM(kind string, ders [][]byte) []byte {
 }
 
 // links are the names in DIR that lead through ..current.
-var links = []string{certs.CertFile, certs.KeyFile, certs.RootsFile, certs.CRLFile, certs.PolicyFile}
+var links = []string{certs.CertFile, certs.KeyFile, certs.RootsFile, certs.CRLFile, certs.PolicyFile, certs.StapleFile}
 
 func (w *Writer) path(parts ...string) string {
 	return filepath.Join(append([]string{w.cfg.Dir}, parts...)...)

@@ -24,14 +24,17 @@ import (
 // PKI is a root, an issuing intermediate and what they need. Only Issue and CRL are safe
 // for concurrent use.
 type PKI struct {
-	t         testing.TB
-	TD        certs.TrustDomain
-	Root      *x509.Certificate
-	Issuing   *x509.Certificate
-	rootKey   crypto.Signer
-	issueKey  crypto.Signer
-	Now       func() time.Time
-	crlNumber atomic.Int64
+	t        testing.TB
+	TD       certs.TrustDomain
+	Root     *x509.Certificate
+	Issuing  *x509.Certificate
+	rootKey  crypto.Signer
+	issueKey crypto.Signer
+	Now      func() time.Time
+	// OCSP is the responder that certificates name, "" for none; MustStaple makes them demand a staple.
+	OCSP       string
+	MustStaple bool
+	crlNumber  atomic.Int64
 }
 
 // New makes a PKI whose clock is now (nil: time.Now). Roots live for ten years.
@@ -114,6 +117,7 @@ func (p *PKI) Issue(id certs.ID, pub crypto.PublicKey, life time.Duration) *x509
 		BasicConstraintsValid: true,
 		CRLDistributionPoints: []string{"http://crl.test/" + p.IssuerID() + ".crl"},
 	}
+	p.pointers(template)
 	return p.sign(template, p.Issuing, pub, p.issueKey)
 }
 
