@@ -28,6 +28,7 @@ type document struct {
 	number     uint64
 	thisUpdate time.Time
 	nextUpdate time.Time
+	times      *httpTimes
 	etag       string
 	entries    int
 	revoked    map[certs.Serial]Entry // of a static CRL; those that are published from the log stand in their history

@@ -14,6 +14,7 @@ type edition struct {
 	number     uint64
 	thisUpdate time.Time
 	nextUpdate time.Time
+	times      *httpTimes
 	rules      rules
 }
 
@@ -130,7 +131,7 @@ func (d *draft) end(e edition, s *scope) error {
 		entries[list] = encoded{der: signed.Encoded, count: d.old[list].count + d.count[list]}
 		documents[list] = &document{
 			der: signed.DER, issuer: e.signer.ID(), number: e.number,
-			thisUpdate: e.thisUpdate, nextUpdate: e.nextUpdate,
+			thisUpdate: e.thisUpdate, nextUpdate: e.nextUpdate, times: e.times,
 			etag: etagOf(e.number, signed.DER), entries: entries[list].count,
 		}
 	}

@@ -102,7 +102,7 @@ func (p *Publisher) serveCRL(ctx *fasthttp.RequestCtx, path []byte) {
 	}
 	now := p.config.Now()
 	cacheFor(ctx, now, now.Add(crlMaxAge), document.nextUpdate)
-	validators(ctx, document.etag, document.thisUpdate)
+	validators(ctx, document.etag, document.times)
 	if unchangedSince(ctx, document.etag, document.thisUpdate) {
 		ctx.SetStatusCode(http.StatusNotModified)
 		return
@@ -152,7 +152,7 @@ func isRequest(contentType []byte) bool {
 func (p *Publisher) writeReply(ctx *fasthttp.RequestCtx, reply *reply) {
 	if reply.shareable {
 		cacheFor(ctx, p.config.Now(), reply.due, reply.nextUpdate)
-		validators(ctx, reply.etag, reply.thisUpdate)
+		validators(ctx, reply.etag, reply.times)
 		if !ctx.IsPost() && unchangedSince(ctx, reply.etag, reply.thisUpdate) {
 			ctx.SetStatusCode(http.StatusNotModified)
 			return
@@ -174,16 +174,23 @@ func cacheFor(ctx *fasthttp.RequestCtx, now, due, nextUpdate time.Time) {
 	value = strconv.AppendInt(value, int64(max(due.Sub(now)/time.Second, 0)), 10)
 	value = append(value, ", no-transform, must-revalidate"...)
 	ctx.Response.Header.SetBytesV(fasthttp.HeaderCacheControl, value)
-	setTime(ctx, fasthttp.HeaderExpires, nextUpdate)
 }
 
-func validators(ctx *fasthttp.RequestCtx, etag string, modified time.Time) {
-	ctx.Response.Header.Set(fasthttp.HeaderETag, etag)
-	setTime(ctx, fasthttp.HeaderLastModified, modified)
+func validators(ctx *fasthttp.RequestCtx, etag string, times *httpTimes) {
+	header := &ctx.Response.Header
+	header.Set(fasthttp.HeaderETag, etag)
+	header.Set(fasthttp.HeaderLastModified, times.lastModified)
+	header.Set(fasthttp.HeaderExpires, times.expires)
 }
 
-func setTime(ctx *fasthttp.RequestCtx, name string, at time.Time) {
-	ctx.Response.Header.SetBytesV(name, at.UTC().AppendFormat(make([]byte, 0, 32), http.TimeFormat))
+// httpTimes are two times as headers have them. To write them anew each time would be a
+// good part of what an answer that is kept costs.
+type httpTimes struct{ lastModified, expires string }
+
+func newHTTPTimes(thisUpdate, nextUpdate time.Time) *httpTimes {
+	return &httpTimes{
+		lastModified: thisUpdate.UTC().Format(http.TimeFormat), expires: nextUpdate.UTC().Format(http.TimeFormat),
+	}
 }
 
 // unchangedSince evaluates If-None-Match and, without it, If-Modified-Since (RFC 9110,

@@ -58,8 +58,9 @@ func (p *Publisher) publish(ctx context.Context, a *authority, renew bool) error
 	}
 	started := p.config.Now()
 	v := a.history.view(number)
+	next := at.Add(p.config.Validity)
 	e := edition{
-		signer: a.signer, number: number, thisUpdate: at, nextUpdate: at.Add(p.config.Validity), rules: v.rules(),
+		signer: a.signer, number: number, thisUpdate: at, nextUpdate: next, times: newHTTPTimes(at, next), rules: v.rules(),
 	}
 	from := v.after(a.number)
 	all := a.incomplete || a.tick != v.tick().sequence || v.overtakes(from)

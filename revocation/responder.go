@@ -31,6 +31,7 @@ type responder struct {
 	byID     map[string]*subject // by issuer; never changes
 	cache    *responseCache
 	signing  chan struct{} // holds an element for each response that is being made
+	times    atomic.Pointer[signedTimes]
 
 	complainedAt atomic.Int64 // Unix time
 }
@@ -70,7 +71,8 @@ type reply struct {
 	shareable  bool // may stand in caches: signed, without a nonce, for an issued certificate
 	thisUpdate time.Time
 	nextUpdate time.Time
-	due        time.Time // when a newer one is made
+	times      *httpTimes // shared by all that were signed in the same second
+	due        time.Time  // when a newer one is made
 	etag       string
 	status     ocsp.Status
 	sequence   uint64 // the log's entry that it tells, 0 for none

@@ -30,6 +30,7 @@ func (r *responder) sign(s *subject, d *delegate, request *ocsp.Request, now tim
 	if fresh.nextUpdate.After(d.notAfter) {
 		fresh.nextUpdate = d.notAfter.UTC()
 	}
+	fresh.times = r.timesOf(fresh.thisUpdate, fresh.nextUpdate)
 	fresh.due = now.Add(fresh.nextUpdate.Sub(now) / 2)
 	data := ocsp.Data{ResponderKeyHash: d.keyHash, ProducedAt: now}
 	if len(request.Nonce) <= maxEcho {
@@ -56,6 +57,23 @@ func (r *responder) sign(s *subject, d *delegate, request *ocsp.Request, now tim
 		r.metrics.cached.Set(float64(r.cache.put(request.IDs[0].Raw, fresh)))
 	}
 	return fresh, statuses, nil
+}
+
+// signedTimes are the times of the last response that was signed.
+type signedTimes struct {
+	thisUpdate, nextUpdate time.Time
+	times                  *httpTimes
+}
+
+// timesOf returns the times as headers have them: what is signed in the same second shares
+// them, which spares a hundred octets of each response that is kept.
+func (r *responder) timesOf(thisUpdate, nextUpdate time.Time) *httpTimes {
+	last := r.times.Load()
+	if last == nil || !last.thisUpdate.Equal(thisUpdate) || !last.nextUpdate.Equal(nextUpdate) {
+		last = &signedTimes{thisUpdate: thisUpdate, nextUpdate: nextUpdate, times: newHTTPTimes(thisUpdate, nextUpdate)}
+		r.times.Store(last)
+	}
+	return last.times
 }
 
 // status says what is known of one certificate. The answer "good" needs the ledger's word

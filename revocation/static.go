@@ -43,7 +43,7 @@ func (p *Publisher) AddStaticCRL(der []byte) error {
 	der = bytes.Clone(der)
 	return p.putStatic(&document{
 		der: der, issuer: issuer, number: list.Number.Uint64(),
-		thisUpdate: list.ThisUpdate, nextUpdate: list.NextUpdate,
+		thisUpdate: list.ThisUpdate, nextUpdate: list.NextUpdate, times: newHTTPTimes(list.ThisUpdate, list.NextUpdate),
 		etag: etagOf(list.Number.Uint64(), der), entries: len(list.RevokedCertificateEntries),
 		revoked: revoked,
 	})
