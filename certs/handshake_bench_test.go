@@ -80,3 +80,26 @@ func cpuTime(b *testing.B) time.Duration {
 	}
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
+
+// BenchmarkJudge is what a handshake's end costs beside crypto/tls: a chain that was seen before, and one that was not.
+func BenchmarkJudge(b *testing.B) {
+	w := newWorld(b, time.Now())
+	api := w.snapshot(b, "api", "spiffe://prod.test/web")
+	api.Revocation = api.Revocation.WithFeed(w.feedView(b, nil), 0)
+	chain := chainOf(b, w.issuer.leaf("spiffe://prod.test/web"))
+	e := newEndpoint(fixed{api, nil}, x509.ExtKeyUsageClientAuth, nil)
+	e.authorize = AllowPolicy(fixed{api, nil}).decide
+	for _, known := range []bool{true, false} {
+		b.Run(map[bool]string{true: "known", false: "new"}[known], func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if !known {
+					e.memory.paths.turnTo(new(Snapshot))
+				}
+				if _, err := e.judge(chain, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -239,7 +239,7 @@ func TestHitIsJudgedAnew(t *testing.T) {
 	if err := judge(); err != nil {
 		t.Fatal(err)
 	}
-	if len(e.paths.young) != 1 {
+	if len(e.memory.paths.young) != 1 {
 		t.Fatal("the chain is not remembered, so this test shows nothing")
 	}
 	view := w.feedView(t, nil)
@@ -280,6 +280,32 @@ func TestHitIsJudgedAnew(t *testing.T) {
 		if err := judge(); causeOf(t, err) != test.cause {
 			t.Errorf("%s: %v", test.name, err)
 		}
+	}
+}
+
+// Configs that are made for one connection each share what was verified, also with what asks afterwards.
+func TestMemoryIsShared(t *testing.T) {
+	w := newWorld(t, time.Now())
+	api, web := fixed{w.snapshot(t, "api"), nil}, fixed{w.snapshot(t, "web"), nil}
+	servers, clients := new(Memory), new(Memory)
+	for range 3 {
+		server, client := ServerConfig(api, AllowTrustDomain(w.td), WithMemory(servers)), ClientConfig(web, api.snap.ID, WithMemory(clients))
+		if atServer, atClient, _ := shake(t, server, client); atServer != nil || atClient != nil {
+			t.Fatal(atServer, atClient)
+		}
+	}
+	if len(servers.paths.young) != 1 || len(clients.paths.young) != 1 {
+		t.Errorf("%d and %d chains are remembered", len(servers.paths.young), len(clients.paths.young))
+	}
+	chain := reparsed(web.snap.Certificate.Certificate)
+	peer, err := servers.Verify(chain, api.snap, x509.ExtKeyUsageClientAuth, time.Now())
+	if err != nil || peer.ID != web.snap.ID || peer.Chain[0] == chain[0] {
+		t.Errorf("%v, %v: it was verified again", peer.ID, err)
+	}
+	revoked := *api.snap
+	revoked.Revocation = w.revocation(t, 2, chain[0])
+	if _, err := servers.Verify(chain, &revoked, x509.ExtKeyUsageClientAuth, time.Now()); causeOf(t, err) != CauseRevoked {
+		t.Errorf("revoked: %v", err)
 	}
 }
 

@@ -47,7 +47,7 @@ func PeerFromContext(ctx context.Context) (Peer, bool) {
 // Enforce is Handler, and judges each request as ServerConfig judges a handshake: the
 // certificate may have expired, been revoked or lost its permission since a long connection began.
 // A staple is for the handshake alone: one that has aged since breaks no connection.
-// It costs what Verify costs, about 0.2 ms. A request that is refused is answered
+// It costs what Memory.Verify costs, some microseconds. A request that is refused is answered
 // 403, its connection is closed, and the refusal reported to OnRefusal.
 func Enforce(src Source, allow Authorizer, next http.Handler, opts ...Option) http.Handler {
 	e := newEndpoint(src, x509.ExtKeyUsageClientAuth, opts)

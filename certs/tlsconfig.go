@@ -16,6 +16,7 @@ type options struct {
 	now       func() time.Time
 	protocols []string
 	onRefusal func(*Refusal)
+	memory    *Memory
 }
 
 // WithClock replaces time.Now. Its consequence for trust is total: expiry,
@@ -77,8 +78,6 @@ type endpoint struct {
 	src       Source
 	usage     x509.ExtKeyUsage // of the other side's certificate
 	authorize func(Peer) (Cause, error)
-	staples   stapleMemo
-	paths     pathMemo
 }
 
 func newEndpoint(src Source, usage x509.ExtKeyUsage, opts []Option) *endpoint {
@@ -93,6 +92,9 @@ func collect(opts []Option) options {
 	}
 	if o.now == nil {
 		o.now = time.Now
+	}
+	if o.memory == nil {
+		o.memory = new(Memory)
 	}
 	return o
 }
@@ -110,7 +112,7 @@ func (e *endpoint) config() *tls.Config {
 // verifyConnection runs at the end of every handshake, full or resumed.
 func (e *endpoint) verifyConnection(cs tls.ConnectionState) error {
 	_, err := e.judge(cs.PeerCertificates, func(peer Peer, snap *Snapshot, now time.Time) *Refusal {
-		return checkStapled(cs.OCSPResponse, peer.Chain, snap.Revocation, &e.staples, now)
+		return checkStapled(cs.OCSPResponse, peer.Chain, snap.Revocation, &e.memory.staples, now)
 	})
 	return err
 }
@@ -123,7 +125,7 @@ func (e *endpoint) judge(presented []*x509.Certificate, handshake func(Peer, *Sn
 	if refusal != nil {
 		return Peer{}, e.report(refusal)
 	}
-	peer, refusal := verifyNamed(presented, snap, e.usage, &e.paths, now)
+	peer, refusal := verifyNamed(presented, snap, e.usage, &e.memory.paths, now)
 	if refusal == nil && handshake != nil {
 		if refusal = handshake(peer, snap, now); refusal != nil {
 			refusal.Peer, refusal.Self = peer.ID, snap.ID
