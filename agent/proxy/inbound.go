@@ -77,7 +77,7 @@ func (in *inboundListener) handshake(ctx context.Context, conn net.Conn) (*tls.C
 	if in.web != nil {
 		protocols = []string{"h2", "http/1.1"}
 	}
-	config := certs.ServerConfig(in.proxy.cfg.Source, allow, certs.WithClock(in.proxy.cfg.Now), certs.WithNextProtos(protocols...))
+	config := certs.ServerConfig(in.proxy.cfg.Source, allow, certs.WithClock(in.proxy.cfg.Now), certs.WithNextProtos(protocols...), certs.WithMemory(&in.proxy.memory))
 	secure := tls.Server(&rawConn{Conn: conn}, config)
 	err := secure.HandshakeContext(ctx)
 	return secure, peer, err

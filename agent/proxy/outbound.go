@@ -106,7 +106,7 @@ func (out *outboundListener) dialOne(ctx context.Context, address string, id cer
 		return nil, certs.Peer{}, err
 	}
 	cfg := &out.proxy.cfg
-	config := certs.ClientConfig(cfg.Source, id, certs.WithClock(cfg.Now), certs.WithNextProtos(out.protocols()...))
+	config := certs.ClientConfig(cfg.Source, id, certs.WithClock(cfg.Now), certs.WithNextProtos(out.protocols()...), certs.WithMemory(&out.proxy.memory))
 	secure := tls.Client(&rawConn{Conn: conn}, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, certs.Peer{}, errors.Join(err, closeQuietly(conn))
@@ -125,7 +125,7 @@ func (out *outboundListener) verified(secure *tls.Conn) (certs.Peer, error) {
 		return certs.Peer{}, err
 	}
 	state := secure.ConnectionState()
-	return certs.Verify(state.PeerCertificates, snap, x509.ExtKeyUsageServerAuth, out.proxy.cfg.Now())
+	return out.proxy.memory.Verify(state.PeerCertificates, snap, x509.ExtKeyUsageServerAuth, out.proxy.cfg.Now())
 }
 
 // protocols are what is announced by ALPN: a gRPC server insists on h2.

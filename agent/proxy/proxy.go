@@ -54,6 +54,7 @@ type Proxy struct {
 	live      *registry
 	inbounds  []*inboundListener
 	outbounds []*outboundListener
+	memory    certs.Memory // what peers have shown, as each connection has a config of its own
 }
 
 // Listen checks the configuration and binds every address, or none. Nothing is accepted before Serve.
