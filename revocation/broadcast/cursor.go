@@ -58,7 +58,7 @@ func (c *Cursor) Next(ctx context.Context) ([]byte, error) {
 	if p.to >= r.to && !p.at.Before(r.at) { // an older snapshot is followed by what makes it fresh
 		c.seen = r.number
 	}
-	c.b.metrics.deliveries.WithLabelValues(string(p.kind)).Inc()
+	c.b.metrics.deliveries[p.kind].Inc()
 	return messages, nil
 }
 

@@ -8,19 +8,21 @@ import (
 )
 
 // kind is what a statement brings, for the metrics.
-type kind string
+type kind uint8
 
 const (
-	heartbeat kind = "heartbeat"
-	entries   kind = "entries"
-	snapshot  kind = "snapshot"
+	heartbeat kind = iota
+	entries
+	snapshot
 )
+
+func (k kind) String() string { return [...]string{"heartbeat", "entries", "snapshot"}[k] }
 
 // metrics count what the Broadcaster does. Labels are categories, never free text.
 type metrics struct {
-	statements      *prometheus.CounterVec // signed, by kind
-	deliveries      *prometheus.CounterVec // handed to followers, by kind
-	errors          *prometheus.CounterVec // by step
+	statements      *prometheus.CounterVec           // signed, by kind
+	deliveries      [snapshot + 1]prometheus.Counter // handed to followers, by kind: at hand, because every one counts
+	errors          *prometheus.CounterVec           // by step
 	sequence        prometheus.Gauge
 	signedAt        prometheus.Gauge
 	snapshotEntries prometheus.Gauge
@@ -40,7 +42,6 @@ func newMetrics(registerer prometheus.Registerer, waiting *atomic.Int64) (*metri
 	}
 	m := &metrics{
 		statements:      counter("statements_total", "Statements that were signed, by kind.", "kind"),
-		deliveries:      counter("deliveries_total", "Statements that were handed to followers, by kind.", "kind"),
 		errors:          counter("errors_total", "Failed attempts to make a statement, by step.", "step"),
 		sequence:        gauge("sequence", "Position up to which statements were made."),
 		signedAt:        gauge("signed_timestamp_seconds", "Date of the last statement, as Unix time."),
@@ -51,13 +52,17 @@ func newMetrics(registerer prometheus.Registerer, waiting *atomic.Int64) (*metri
 			Help: "Time to make a snapshot.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
 		}),
 	}
+	deliveries := counter("deliveries_total", "Statements that were handed to followers, by kind.", "kind")
+	for k := range m.deliveries {
+		m.deliveries[k] = deliveries.WithLabelValues(kind(k).String()) // #nosec G115 -- there are three
+	}
 	followers := prometheus.NewGaugeFunc(prometheus.GaugeOpts(options("followers", "Followers that have been told everything and wait for news.")),
 		func() float64 { return float64(waiting.Load()) })
 	if registerer == nil {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.statements, m.deliveries, m.errors, m.sequence, m.signedAt, m.snapshotEntries, m.snapshotBytes, m.building, followers,
+		m.statements, deliveries, m.errors, m.sequence, m.signedAt, m.snapshotEntries, m.snapshotBytes, m.building, followers,
 	} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("broadcast: register metrics: %w", err)

@@ -68,7 +68,7 @@ func (r *round) pack(p *packet, s feed.Statement) error {
 	message = append(message, r.signer.message...)
 	p.signer, p.to, p.at, p.kind = r.signer, s.To, r.at, kindOf(&s)
 	p.bytes = feed.AppendMessage(message, feed.StatementMessage, signed)
-	r.metrics.statements.WithLabelValues(string(p.kind)).Inc()
+	r.metrics.statements.WithLabelValues(p.kind.String()).Inc()
 	return nil
 }
 
