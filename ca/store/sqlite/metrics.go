@@ -11,6 +11,9 @@ type metrics struct {
 	batch    prometheus.Histogram
 	seconds  prometheus.Histogram
 	failures prometheus.Counter
+
+	checkpoints        prometheus.Histogram
+	checkpointFailures prometheus.Counter
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -30,6 +33,15 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "handfast_ledger_commit_failures_total",
 			Help: "Commits that failed, so that nothing of them counts.",
 		}),
+		checkpoints: factory.NewHistogram(prometheus.HistogramOpts{
+			Name:    "handfast_ledger_checkpoint_seconds",
+			Help:    "Time to copy the write-ahead log into the database, beside the commits, in seconds.",
+			Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+		}),
+		checkpointFailures: factory.NewCounter(prometheus.CounterOpts{
+			Name: "handfast_ledger_checkpoint_failures_total",
+			Help: "Checkpoints that failed; the log keeps what they did not copy.",
+		}),
 	}
 }
 
@@ -40,4 +52,12 @@ func (m *metrics) committed(changes int, took time.Duration, err error) {
 	}
 	m.batch.Observe(float64(changes))
 	m.seconds.Observe(took.Seconds())
+}
+
+func (m *metrics) checkpointed(took time.Duration, err error) {
+	if err != nil {
+		m.checkpointFailures.Inc()
+		return
+	}
+	m.checkpoints.Observe(took.Seconds())
 }

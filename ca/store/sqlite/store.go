@@ -25,6 +25,7 @@ const (
 	// pageSize lets ten certificates fill a page; four would waste a fifth of 4 KiB.
 	pageSize       = 8192
 	maxReaders     = 4
+	writerCache    = 16 << 10 // KiB of pages: the indexes' leaves are hit at random
 	busyTimeout    = "5000"   // ms, against other processes such as a backup
 	journalMaximum = 64 << 20 // bytes that the write-ahead log shrinks back to
 	permissions    = fs.FileMode(0o600)
@@ -108,8 +109,12 @@ func (s *Store) open(ctx context.Context, path string, options Options) error {
 	if err != nil {
 		return err
 	}
-	if s.writer, err = startWriter(c, s.memory, options); err != nil {
+	checkpoints, err := openConn(path, modeWrite)
+	if err != nil {
 		return errors.Join(err, c.close())
+	}
+	if s.writer, err = startWriter(c, checkpoints, s.memory, options); err != nil {
+		return errors.Join(err, c.close(), checkpoints.close())
 	}
 	return nil
 }

@@ -39,6 +39,8 @@ type writer struct {
 	once    sync.Once
 	tx      *tx         // only the goroutine uses it, and close after it
 	failed  atomic.Bool // see ErrUnknownState
+
+	checkpointer *checkpointer
 }
 
 // change is one caller's part of a commit.
@@ -51,10 +53,15 @@ type change struct {
 	done     chan error // buffered, answered once after the commit
 }
 
-func startWriter(c *conn, memory *memory, options Options) (*writer, error) {
-	// What savepoints keep is at most some pages: never a file.
-	for _, pragma := range []string{fmt.Sprintf("PRAGMA journal_size_limit = %d", journalMaximum), "PRAGMA temp_store = MEMORY"} {
-		if err := c.exec(pragma); err != nil {
+// startWriter takes c for its own and copies the log over checkpoints.
+func startWriter(c, checkpoints *conn, memory *memory, options Options) (*writer, error) {
+	for _, pragma := range []string{
+		fmt.Sprintf("journal_size_limit = %d", journalMaximum),
+		fmt.Sprintf("wal_autocheckpoint = %d", checkpointLimit),
+		fmt.Sprintf("cache_size = -%d", writerCache),
+		"temp_store = MEMORY", // what savepoints keep is at most some pages: never a file
+	} {
+		if err := c.exec("PRAGMA " + pragma); err != nil {
 			return nil, err
 		}
 	}
@@ -63,6 +70,7 @@ func startWriter(c *conn, memory *memory, options Options) (*writer, error) {
 		queue: make(chan *change, maxQueued), closing: make(chan struct{}), done: make(chan struct{}),
 		tx: &tx{conn: c, known: newKnown(), memory: memory},
 	}
+	w.checkpointer = startCheckpointer(checkpoints, w.metrics, &w.failed)
 	go w.run()
 	return w, nil
 }
@@ -180,6 +188,7 @@ func (w *writer) transact(t *tx, batch []*change) error {
 	}
 	if err == nil {
 		t.memory.forget(t.touched)
+		w.checkpointer.notice()
 		return nil
 	}
 	if code, ok := sqliteCode(err); ok && code == sqlite3.ErrIoErr && errors.Is(err, errPersist) {
@@ -298,7 +307,7 @@ func (w *writer) close() error {
 	w.once.Do(func() {
 		close(w.closing)
 		<-w.done
-		err = w.tx.close()
+		err = errors.Join(w.checkpointer.close(), w.tx.close())
 	})
 	return err
 }
