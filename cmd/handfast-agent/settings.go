@@ -67,7 +67,7 @@ func (f *flagSettings) register(set *pflag.FlagSet) {
 	set.DurationVar(&f.drain, "drain-timeout", 0, "how long open connections may take to end at shutdown (default 30s)")
 	set.StringVar(&f.status, "status", "", "`HOST:PORT` on loopback for /metrics, /healthz and /status")
 	set.BoolVar(&f.statusAllowRemote, "status-allow-remote", false, "let --status be an address that other hosts reach")
-	set.StringVar(&f.files, "files", "", "`DIR` to write cert.pem, key.pem, roots.pem, crl.pem and policy.json to")
+	set.StringVar(&f.files, "files", "", "`DIR` to write cert.pem, key.pem, roots.pem, crl.pem, policy.json and staple.der to")
 	set.StringVar(&f.filesGroup, "files-group", "", "`GROUP` that may read the files")
 	set.StringVar(&f.keyMode, "key-mode", "", "octal `MODE` of key.pem (default 0600; 0640 with --files-group)")
 	set.StringVar(&f.reloadCommand, "reload-command", "", "`COMMAND` to run after the files changed; split at white space, no shell")

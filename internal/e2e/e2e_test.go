@@ -24,13 +24,19 @@ import (
 
 const trustDomain = "e2e.internal"
 
-// shortProfile lives for the shortest time that is allowed and is renewed far earlier.
-const shortProfile = `
+// The short profile lives for the shortest time that is allowed and is renewed far earlier; the
+// stapled one demands a staple, the brief one has nothing about revocation to look up.
+const moreProfiles = `
   short:
     lifetime: 1m
     backdate: 5s
     renew_after: 5s
     grace: 10m
+  stapled:
+    must_staple: true
+  brief:
+    lifetime: 10m
+    no_rev_avail_below: 15m
 `
 
 func binaries(t *testing.T) string {
@@ -53,7 +59,7 @@ func within(t *testing.T, limit time.Duration) context.Context {
 	return ctx
 }
 
-// startCA returns a running authority that has shortProfile.
+// startCA returns a running authority that has moreProfiles.
 func startCA(ctx context.Context, t *testing.T) *harness.CA {
 	t.Helper()
 	return startCAIn(ctx, t, filepath.Join(t.TempDir(), "ca"))
@@ -70,7 +76,7 @@ func startCAIn(ctx context.Context, t *testing.T, dir string) *harness.CA {
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := strings.Replace(string(config), "\nprofiles:\n", "\nprofiles:"+shortProfile, 1)
+	changed := strings.Replace(string(config), "\nprofiles:\n", "\nprofiles:"+moreProfiles, 1)
 	if changed == string(config) {
 		t.Fatal("config.yaml has no section of profiles")
 	}
