@@ -43,6 +43,8 @@ type fakeCA struct {
 	ahead     time.Duration // the CA's clock
 
 	feed       *testpki.Feed
+	snapshot   *api.FeedMessage // in the place of the feed's own
+	feedOnly   bool             // the state names no CRL of the issuer: the feed covers it
 	maxSilence time.Duration
 	silent     bool  // streams say nothing
 	noFeed     error // of every stream
@@ -254,6 +256,9 @@ func (c *fakeConn) AgentState(_ context.Context, etag string) (*api.AgentState, 
 	state := &api.AgentState{
 		ID: c.ca.id, Callers: c.ca.callers, Roots: c.ca.roots, PolicyEpoch: c.ca.epoch, MaxSilence: api.Duration(c.ca.maxSilence),
 		ServerTime: time.Now().Add(c.ca.ahead), CRLs: []api.CRLRef{{Issuer: c.ca.pki.IssuerID(), Number: c.ca.crlNumber}},
+	}
+	if c.ca.feedOnly {
+		state.CRLs = nil
 	}
 	for _, version := range c.ca.versions() {
 		state.Versions = append(state.Versions, api.Version(version))

@@ -82,6 +82,11 @@ func (s *fakeStream) wait() error {
 		s.messages = append(s.messages, s.ca.feed.Chain())
 	}
 	s.started = true
+	if s.ca.snapshot != nil && s.since == 0 {
+		s.since = s.ca.feed.Sequence()
+		s.messages = append(s.messages, *s.ca.snapshot)
+		return nil
+	}
 	statement := s.ca.feed.Statement(s.since)
 	s.since = statement.To
 	s.messages = append(s.messages, s.ca.feed.Message(statement))

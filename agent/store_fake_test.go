@@ -1,6 +1,10 @@
 package agent
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/handfast/handfast/certs/feed"
+)
 
 // brokenStore is a disk that is full.
 type brokenStore struct {
@@ -8,7 +12,9 @@ type brokenStore struct {
 	mu         sync.Mutex
 	err        error
 	pendingToo bool
+	viewToo    bool
 	saved      int
+	views      int
 }
 
 func (s *brokenStore) set(change func()) {
@@ -24,6 +30,16 @@ func (s *brokenStore) saveIdentity(identity) error {
 		s.saved++
 	}
 	return s.err
+}
+
+func (s *brokenStore) saveView(*feed.View) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.viewToo {
+		return s.err
+	}
+	s.views++
+	return nil
 }
 
 func (s *brokenStore) savePending(p *pending) error {
