@@ -54,13 +54,13 @@ func parseCRL(raw []byte) (*crl, error) {
 		return nil, fmt.Errorf("has %d bytes; at most %d are allowed", len(raw), maxCRLSize)
 	}
 	outer := der(raw)
-	list, _, err := outer.read(tagSequence)
+	list, _, err := outer.Read(tagSequence)
 	if err != nil || len(outer) > 0 {
 		return nil, fmt.Errorf("is not a CertificateList: %w", errDER)
 	}
-	content, tbs, err1 := list.read(tagSequence)
-	_, algorithm, err2 := list.read(tagSequence)
-	bits, _, err3 := list.read(tagBitString)
+	content, tbs, err1 := list.Read(tagSequence)
+	_, algorithm, err2 := list.Read(tagSequence)
+	bits, _, err3 := list.Read(tagBitString)
 	if err := errors.Join(err1, err2, err3); err != nil || len(list) > 0 || len(bits) == 0 || bits[0] != 0 {
 		return nil, fmt.Errorf("is not a CertificateList: %w", errDER)
 	}
@@ -77,12 +77,12 @@ func parseCRL(raw []byte) (*crl, error) {
 
 // parseTBS reads the content of a TBSCertList.
 func (c *crl) parseTBS(tbs, outerAlgorithm der) error {
-	version, _, err := tbs.read(tagInteger)
+	version, _, err := tbs.Read(tagInteger)
 	if err != nil || !bytes.Equal(version, []byte{1}) {
 		return errors.New("is not of version 2 (RFC 5280, section 5.1.2.1)")
 	}
-	_, algorithm, err1 := tbs.read(tagSequence)
-	_, issuer, err2 := tbs.read(tagSequence)
+	_, algorithm, err1 := tbs.Read(tagSequence)
+	_, issuer, err2 := tbs.Read(tagSequence)
 	thisUpdate, err3 := readTime(&tbs)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return fmt.Errorf("has a malformed header: %w", err)
@@ -98,8 +98,8 @@ func (c *crl) parseTBS(tbs, outerAlgorithm der) error {
 		return errors.New("has a nextUpdate before its thisUpdate")
 	}
 	c.issuer, c.thisUpdate, c.nextUpdate = issuer, thisUpdate, nextUpdate
-	if tbs.peek() == tagSequence {
-		entries, _, err := tbs.read(tagSequence)
+	if tbs.Peek() == tagSequence {
+		entries, _, err := tbs.Read(tagSequence)
 		if err != nil {
 			return fmt.Errorf("has a malformed list: %w", err)
 		}
@@ -107,7 +107,7 @@ func (c *crl) parseTBS(tbs, outerAlgorithm der) error {
 			return err
 		}
 	}
-	extensions, _, err := tbs.read(tagContext0)
+	extensions, _, err := tbs.Read(tagContext0)
 	if err != nil || len(tbs) > 0 {
 		return errors.New("has no extensions, or something behind them")
 	}
@@ -199,7 +199,7 @@ func (c *crl) find(serial *big.Int) (revokedEntry, bool) {
 
 // readTime reads a Time (RFC 5280, section 4.1.2.5): UTCTime until 2049, then GeneralizedTime, both in UTC with seconds.
 func readTime(d *der) (time.Time, error) {
-	tag, content, _, err := d.next()
+	tag, content, _, err := d.Next()
 	if err != nil {
 		return time.Time{}, err
 	}

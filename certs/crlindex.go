@@ -38,11 +38,11 @@ func indexEntries(entries der) (serialIndex, error) {
 	x := serialIndex{entries: entries, slots: make([]uint32, size), seed: maphash.MakeSeed()}
 	for rest := entries; len(rest) > 0; {
 		offset := len(entries) - len(rest)
-		content, _, err := rest.read(tagSequence)
+		content, _, err := rest.Read(tagSequence)
 		if err != nil {
 			return serialIndex{}, err
 		}
-		serial, _, err := content.read(tagInteger)
+		serial, _, err := content.Read(tagInteger)
 		if err != nil {
 			return serialIndex{}, err
 		}
@@ -63,7 +63,7 @@ func (x *serialIndex) slot(serial []byte) int {
 			return i
 		}
 		entry := x.entry(x.slots[i])
-		if at, _, err := entry.read(tagInteger); err == nil && bytes.Equal(at, serial) {
+		if at, _, err := entry.Read(tagInteger); err == nil && bytes.Equal(at, serial) {
 			return i
 		}
 	}
@@ -72,7 +72,7 @@ func (x *serialIndex) slot(serial []byte) int {
 // entry returns the content of the entry that a slot's value points to.
 func (x *serialIndex) entry(value uint32) der {
 	rest := x.entries[value-1:]
-	content, _, err := rest.read(tagSequence)
+	content, _, err := rest.Read(tagSequence)
 	if err != nil {
 		return nil // cannot be: indexEntries read it
 	}
@@ -93,7 +93,7 @@ func (x *serialIndex) find(serial *big.Int) (revokedEntry, bool) {
 	}
 	entry := x.entry(value)
 	var found revokedEntry
-	_, _, _, _ = entry.next() // the serial
+	_, _, _, _ = entry.Next() // the serial
 	found.at, _ = readTime(&entry)
 	if reason, err := checkEntryExtensions(entry); err == nil {
 		found.reason = reason
@@ -105,7 +105,7 @@ func (x *serialIndex) find(serial *big.Int) (revokedEntry, bool) {
 func countEntries(entries der) (int, error) {
 	count := 0
 	for len(entries) > 0 {
-		content, _, err := entries.read(tagSequence)
+		content, _, err := entries.Read(tagSequence)
 		if err == nil {
 			err = checkEntry(content)
 		}
@@ -118,14 +118,14 @@ func countEntries(entries der) (int, error) {
 }
 
 func checkEntry(entry der) error {
-	serial, _, err := entry.read(tagInteger)
+	serial, _, err := entry.Read(tagInteger)
 	if err != nil {
 		return err
 	}
 	if err := checkSerialContent(serial); err != nil {
 		return err
 	}
-	if tag, _, _, err := entry.next(); err != nil || tag != tagUTCTime && tag != tagGeneralizedTime {
+	if tag, _, _, err := entry.Next(); err != nil || tag != tagUTCTime && tag != tagGeneralizedTime {
 		return errDER
 	}
 	reason, err := checkEntryExtensions(entry)
@@ -160,13 +160,13 @@ func checkEntryExtensions(raw der) (Reason, error) {
 	if len(raw) == 0 {
 		return Unspecified, nil
 	}
-	extensions, _, err := raw.read(tagSequence)
+	extensions, _, err := raw.Read(tagSequence)
 	if err != nil || len(raw) > 0 {
 		return 0, errDER
 	}
 	reason := Unspecified
 	for len(extensions) > 0 {
-		extension, _, err := extensions.read(tagSequence)
+		extension, _, err := extensions.Read(tagSequence)
 		if err != nil {
 			return 0, err
 		}
@@ -194,18 +194,18 @@ func checkEntryExtensions(raw der) (Reason, error) {
 
 // readExtension reads the content of an Extension.
 func readExtension(raw der) (oid []byte, critical bool, value []byte, err error) {
-	oid, _, err = raw.read(0x06)
+	oid, _, err = raw.Read(0x06)
 	if err != nil {
 		return nil, false, nil, err
 	}
-	if raw.peek() == tagBoolean {
-		flag, _, err := raw.read(tagBoolean)
+	if raw.Peek() == tagBoolean {
+		flag, _, err := raw.Read(tagBoolean)
 		if err != nil || len(flag) != 1 || flag[0] != 0xff {
 			return nil, false, nil, errDER
 		}
 		critical = true
 	}
-	value, _, err = raw.read(0x04)
+	value, _, err = raw.Read(0x04)
 	if err != nil || len(raw) > 0 {
 		return nil, false, nil, errDER
 	}

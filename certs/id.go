@@ -124,11 +124,11 @@ func hasRawURI(cert *x509.Certificate, uri string) bool {
 			continue
 		}
 		value := der(extension.Value)
-		names, _, err := value.read(tagSequence)
+		names, _, err := value.Read(tagSequence)
 		for err == nil && len(names) > 0 {
 			var tag byte
 			var content der
-			if tag, content, _, err = names.next(); err == nil && tag == tagURI && string(content) == uri {
+			if tag, content, _, err = names.Next(); err == nil && tag == tagURI && string(content) == uri {
 				return true
 			}
 		}

@@ -206,13 +206,13 @@ func checkResponder(cert, issuer *x509.Certificate) error {
 // and number of unused bits.
 func subjectPublicKey(cert *x509.Certificate) ([]byte, error) {
 	outer := der(cert.RawSubjectPublicKeyInfo)
-	info, _, err := outer.read(tagSequence)
+	info, _, err := outer.Read(tagSequence)
 	if err == nil {
-		_, _, err = info.read(tagSequence)
+		_, _, err = info.Read(tagSequence)
 	}
 	var key der
 	if err == nil {
-		key, _, err = info.read(tagBitString)
+		key, _, err = info.Read(tagBitString)
 	}
 	if err != nil || len(key) == 0 {
 		return nil, fmt.Errorf("%q has no readable public key", cert.Subject)

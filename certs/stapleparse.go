@@ -59,21 +59,21 @@ func parseStaple(raw []byte) (*ocspResponse, error) {
 		return nil, fmt.Errorf("has %d octets; at most %d are read", len(raw), MaxStapleSize)
 	}
 	outer := der(raw)
-	response, _, err := outer.read(tagSequence)
+	response, _, err := outer.Read(tagSequence)
 	if err != nil || len(outer) > 0 {
 		return nil, errNoOCSP
 	}
-	status, _, err := response.read(tagEnumerated)
+	status, _, err := response.Read(tagEnumerated)
 	if err != nil || len(status) != 1 {
 		return nil, errNoOCSP
 	}
 	if status[0] != 0 {
 		return nil, fmt.Errorf("is not successful (OCSPResponseStatus %d)", status[0])
 	}
-	wrapped, _, err1 := response.read(tagContext0)
-	content, _, err2 := wrapped.read(tagSequence)
-	kind, _, err3 := content.read(tagObjectID)
-	basic, _, err4 := content.read(tagOctetString)
+	wrapped, _, err1 := response.Read(tagContext0)
+	content, _, err2 := wrapped.Read(tagSequence)
+	kind, _, err3 := content.Read(tagObjectID)
+	basic, _, err4 := content.Read(tagOctetString)
 	if errors.Join(err1, err2, err3, err4) != nil || len(response)+len(wrapped)+len(content) > 0 {
 		return nil, errNoOCSP
 	}
@@ -85,10 +85,10 @@ func parseStaple(raw []byte) (*ocspResponse, error) {
 }
 
 func (r *ocspResponse) parseBasic(outer der) error {
-	basic, _, err1 := outer.read(tagSequence)
-	content, tbs, err2 := basic.read(tagSequence)
-	_, algorithm, err3 := basic.read(tagSequence)
-	bits, _, err4 := basic.read(tagBitString)
+	basic, _, err1 := outer.Read(tagSequence)
+	content, tbs, err2 := basic.Read(tagSequence)
+	_, algorithm, err3 := basic.Read(tagSequence)
+	bits, _, err4 := basic.Read(tagBitString)
 	if errors.Join(err1, err2, err3, err4) != nil || len(outer) > 0 || len(bits) == 0 || bits[0] != 0 {
 		return errNoOCSP
 	}
@@ -107,13 +107,13 @@ func (r *ocspResponse) parseCertificates(rest der) error {
 	if len(rest) == 0 {
 		return nil
 	}
-	wrapped, _, err1 := rest.read(tagContext0)
-	list, _, err2 := wrapped.read(tagSequence)
+	wrapped, _, err1 := rest.Read(tagContext0)
+	list, _, err2 := wrapped.Read(tagSequence)
 	if errors.Join(err1, err2) != nil || len(rest)+len(wrapped) > 0 {
 		return errNoOCSP
 	}
 	for len(list) > 0 {
-		_, cert, err := list.read(tagSequence)
+		_, cert, err := list.Read(tagSequence)
 		if err != nil {
 			return errNoOCSP
 		}
@@ -127,15 +127,15 @@ func (r *ocspResponse) parseCertificates(rest der) error {
 
 // parseData reads the content of a ResponseData. Its version is the default, so DER leaves it out.
 func (r *ocspResponse) parseData(data der) error {
-	tag, responder, _, err := data.next()
+	tag, responder, _, err := data.Next()
 	if err != nil {
 		return errNoOCSP
 	}
 	switch tag {
 	case tagContext1:
-		_, r.responderName, err = responder.read(tagSequence)
+		_, r.responderName, err = responder.Read(tagSequence)
 	case tagContext2:
-		r.responderKey, _, err = responder.read(tagOctetString)
+		r.responderKey, _, err = responder.Read(tagOctetString)
 	default:
 		err = errDER
 	}
@@ -145,11 +145,11 @@ func (r *ocspResponse) parseData(data der) error {
 	if r.producedAt, err = readGeneralizedTime(&data); err != nil {
 		return errNoOCSP
 	}
-	list, _, err := data.read(tagSequence)
+	list, _, err := data.Read(tagSequence)
 	if err != nil {
 		return errNoOCSP
 	}
-	single, _, err := list.read(tagSequence)
+	single, _, err := list.Read(tagSequence)
 	if err != nil {
 		return errNoOCSP
 	}
@@ -163,7 +163,7 @@ func (r *ocspResponse) parseData(data der) error {
 }
 
 func (r *ocspResponse) parseSingle(single der) error {
-	id, _, err := single.read(tagSequence)
+	id, _, err := single.Read(tagSequence)
 	if err != nil {
 		return errNoOCSP
 	}
@@ -176,10 +176,10 @@ func (r *ocspResponse) parseSingle(single der) error {
 	if r.thisUpdate, err = readGeneralizedTime(&single); err != nil {
 		return errNoOCSP
 	}
-	if single.peek() != tagContext0 {
+	if single.Peek() != tagContext0 {
 		return errors.New("has no nextUpdate, so nobody could tell when it is stale")
 	}
-	next, _, err := single.read(tagContext0)
+	next, _, err := single.Read(tagContext0)
 	if err != nil {
 		return errNoOCSP
 	}
@@ -193,10 +193,10 @@ func (r *ocspResponse) parseSingle(single der) error {
 }
 
 func (r *ocspResponse) parseCertID(id der) error {
-	algorithm, _, err1 := id.read(tagSequence)
-	nameHash, _, err2 := id.read(tagOctetString)
-	keyHash, _, err3 := id.read(tagOctetString)
-	serial, _, err4 := id.read(tagInteger)
+	algorithm, _, err1 := id.Read(tagSequence)
+	nameHash, _, err2 := id.Read(tagOctetString)
+	keyHash, _, err3 := id.Read(tagOctetString)
+	serial, _, err4 := id.Read(tagInteger)
 	if errors.Join(err1, err2, err3, err4) != nil || len(id) > 0 || len(serial) == 0 || serial[0]&0x80 != 0 {
 		return errNoOCSP
 	}
@@ -213,7 +213,7 @@ func (r *ocspResponse) parseCertID(id der) error {
 
 // parseStatus reads a CertStatus. Good and unknown are an empty NULL with another tag.
 func (r *ocspResponse) parseStatus(single *der) error {
-	tag, content, _, err := single.next()
+	tag, content, _, err := single.Next()
 	if err != nil {
 		return errNoOCSP
 	}
@@ -235,8 +235,8 @@ func (r *ocspResponse) parseStatus(single *der) error {
 	if len(content) == 0 {
 		return nil
 	}
-	wrapped, _, err1 := content.read(tagContext0)
-	reason, _, err2 := wrapped.read(tagEnumerated)
+	wrapped, _, err1 := content.Read(tagContext0)
+	reason, _, err2 := wrapped.Read(tagEnumerated)
 	if errors.Join(err1, err2) != nil || len(content)+len(wrapped) > 0 || len(reason) != 1 || reason[0] > 10 {
 		return errNoOCSP
 	}
@@ -250,7 +250,7 @@ func parseOCSPExtensions(rest der) error {
 	if len(rest) == 0 {
 		return nil
 	}
-	wrapped, _, err := rest.read(tagContext1)
+	wrapped, _, err := rest.Read(tagContext1)
 	if err != nil || len(rest) > 0 {
 		return errNoOCSP
 	}
@@ -268,7 +268,7 @@ func parseOCSPExtensions(rest der) error {
 
 // readGeneralizedTime reads a time in UTC with seconds and without fractions (RFC 6960, section 4.2.2.1).
 func readGeneralizedTime(d *der) (time.Time, error) {
-	content, _, err := d.read(tagGeneralizedTime)
+	content, _, err := d.Read(tagGeneralizedTime)
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -176,7 +176,7 @@ func TestViewAgreesWithANaiveModel(t *testing.T) {
 		var entries []Entry
 		for range random.IntN(2000) {
 			n := random.Uint64N(serials)
-			kind := Revoked
+			var kind Kind
 			switch state[n] {
 			case Revoked:
 				continue
