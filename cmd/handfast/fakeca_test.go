@@ -36,6 +36,8 @@ type fakeCA struct {
 	lose      int            // how many answers with a certificate get lost on their way
 	asked     []string       // the idempotency keys of all requests for certificates
 	replays   map[string]any // what they led to
+
+	progressed int // how often it was asked how far a revocation has come
 }
 
 func newFakeCA(t testing.TB) *fakeCA {
@@ -129,6 +131,8 @@ func (f *fakeCA) routes() http.Handler {
 	handle("GET "+api.PathCertificates, operators, f.listCertificates)
 	handle("GET "+api.PathCertificates+"/{serial}", operators, f.getCertificate)
 	handle("POST "+api.PathRevocations, operators, f.revoke)
+	handle("GET "+api.PathFeedProgress, operators, f.progress)
+	handle("GET "+api.PathAgents, operators, f.listAgents)
 	handle("GET "+api.PathOperators, operators, func(*http.Request) (any, error) { return api.OperatorList{Operators: f.operators}, nil })
 	handle("POST "+api.PathOperators, operators, f.once(f.addOperator))
 	handle("DELETE "+api.PathOperators+"/{name}", operators, f.deleteOperator)

@@ -41,6 +41,10 @@ func outcome(reason certs.Reason) (to string, from map[string]bool) {
 func (f *fakeCA) revoke(r *http.Request) (any, error) {
 	body := decode[api.RevokeRequest](f, r)
 	result := api.RevokeResult{DryRun: body.DryRun, Sequence: 9}
+	if body.Reason == certs.Superseded {
+		result.Sequence = 10 // which every agent comes to enforce
+	}
+	f.progressed = 0
 	to, from := outcome(body.Reason)
 	hit := false
 	for i := range f.rows {

@@ -163,6 +163,7 @@ func (f *fakeCA) status(r *http.Request) (any, error) {
 		Roots:   []api.Authority{{Subject: "CN=Test Root", KeyID: "ccdd", NotAfter: f.now.Add(time.Hour * 24 * 365)}},
 		CRLs:    []api.CRLStatus{{Issuer: "aabb", Number: "7", Entries: 1, ThisUpdate: f.now.Add(-time.Minute), NextUpdate: f.now.Add(time.Hour)}},
 	}
+	s.Sequence, s.Agents = 9, api.AgentCounts{Known: 3, Connected: 2, Lagging: 1, Silent: 1, Behind: f.agents()[1:]}
 	if name == "handfast/operator/reader" {
 		s.Ready, s.Problems, s.ServerTime = false, []string{"the ledger cannot be written"}, time.Now().Add(-time.Hour)
 	}

@@ -82,6 +82,8 @@ func TestExitCodes(t *testing.T) {
 		{"renew --dir none", fault.NotFound},
 		{"status --context none.yaml", fault.NotFound},
 		{"verify " + cert, fault.Unverified},
+		{"revoke --serial 0a01 --reason superseded --wait", fault.OK},
+		{"revoke --serial 0a02 --wait --timeout 1s", fault.Incomplete},
 		{"status --context " + foreign, fault.Unverified},
 	}
 	for _, tt := range tests {
@@ -90,7 +92,7 @@ func TestExitCodes(t *testing.T) {
 			if code != tt.want {
 				t.Fatalf("exit code %d; want %d\nstdout: %s\nstderr: %s", code, tt.want, stdout, stderr)
 			}
-			if (code != fault.OK) != strings.HasPrefix(stderr, "handfast: ") {
+			if (code != fault.OK) != strings.Contains("\n"+stderr, "\nhandfast: ") {
 				t.Errorf("stderr = %q", stderr)
 			}
 		})
@@ -104,7 +106,7 @@ func TestEveryListingAndShowHasJSON(t *testing.T) {
 	old := filepath.Join(t.TempDir(), "old")
 	fatal(t, ca.expiredCredential(t, old))
 	for _, line := range []string{
-		"service list", "service show gateway", "service add web", "token gateway", "list", "revoke --serial 0a01", "operator list", "status",
+		"service list", "service show gateway", "service add web", "token gateway", "list", "revoke --serial 0a01", "revoke --serial 0a01 --reason superseded --wait", "agents", "operator list", "status",
 		"inspect " + filepath.Join(old, "cert.pem"), "verify " + filepath.Join(old, "cert.pem"), "renew --dir " + old,
 	} {
 		stdout, stderr, _ := runs(t, append(strings.Fields(line), "-o", "json")...)

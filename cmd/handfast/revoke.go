@@ -31,7 +31,7 @@ func reasons() []string {
 // revokeOptions are the flags of `revoke`.
 type revokeOptions struct {
 	serial, cert, service, id, issuedBefore, reason string
-	all, hold, unhold, dryRun, yes                  bool
+	all, hold, unhold, dryRun, yes, wait            bool
 }
 
 func newRevokeCommand(a *app) *cobra.Command {
@@ -50,6 +50,12 @@ Revoking cannot be undone. --hold refuses certificates like revoked ones until -
 releases them, or they are revoked. Until then they cannot be renewed. What was
 renewed after TIME is a certificate of its own: name the service without a time, too.
 
+With --wait the command goes on until every agent that the CA knows has said that it
+enforces it (it refuses new handshakes and has cut live connections), or until
+--timeout is over. It ends with a receipt: how many do, how long that took from the
+moment it was durable, measured by the CA, and who is silent since when. The exit code
+is 7 when somebody is missing; what was revoked is revoked all the same.
+
 A key whose certificate is revoked for keyCompromise is never certified again.
 
 Before more than one certificate is hit a person at a terminal is shown which, and
@@ -60,7 +66,8 @@ asked. Elsewhere all but --serial and --cert needs --yes.`,
   handfast revoke --spiffe-id spiffe://example.org/shop --hold
   handfast revoke --spiffe-id spiffe://example.org/shop --unhold
   handfast revoke --all --issued-before 2026-03-01T09:30:00Z --reason keyCompromise
-  handfast revoke --service shop --issued-before 2h --yes`,
+  handfast revoke --service shop --issued-before 2h --yes
+  handfast revoke --service shop --reason keyCompromise --yes --wait --timeout 10s`,
 		Args: cobra.NoArgs,
 	}
 	format := outputFlag(cmd, output.Table, output.Wide, output.JSON, output.YAML)
@@ -74,6 +81,9 @@ asked. Elsewhere all but --serial and --cert needs --yes.`,
 		result, err := a.revoke(ctx, s.API, request, o)
 		if err != nil {
 			return err
+		}
+		if o.wait {
+			return a.revokedAndWait(ctx, s.API, result, deedOf(request.Reason), format.Format, flags.Timeout)
 		}
 		return a.show(format.Format, result, func() error { return a.writeRevoked(result, deedOf(request.Reason), format.Format) })
 	})
@@ -92,6 +102,8 @@ func (o *revokeOptions) add(cmd *cobra.Command) {
 	f.BoolVar(&o.unhold, "unhold", false, "release what is on hold instead (removeFromCRL)")
 	f.StringVar(&o.reason, "reason", certs.Unspecified.String(), "one of "+strings.Join(reasons(), ", "))
 	f.BoolVar(&o.dryRun, "dry-run", false, "only say what would be hit")
+	f.BoolVar(&o.wait, "wait", false, "wait until every agent enforces it, and end with a receipt")
+	f.Lookup("timeout").Usage += ", and with --wait for the agents"
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	complete(cmd, "reason", reasons())
 	cmd.MarkFlagsOneRequired("serial", "cert", "service", "spiffe-id", "all")
@@ -99,6 +111,7 @@ func (o *revokeOptions) add(cmd *cobra.Command) {
 	cmd.MarkFlagsMutuallyExclusive("serial", "issued-before")
 	cmd.MarkFlagsMutuallyExclusive("cert", "issued-before")
 	cmd.MarkFlagsMutuallyExclusive("hold", "unhold", "reason")
+	cmd.MarkFlagsMutuallyExclusive("wait", "dry-run")
 }
 
 // several reports whether more than one certificate may be meant.

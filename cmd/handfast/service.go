@@ -24,7 +24,7 @@ func newServiceCommand(a *app) *cobra.Command {
 func newServiceAddCommand(a *app) *cobra.Command {
 	var flags connect.Flags
 	var service api.Service
-	var ttl time.Duration
+	var ttl, silence time.Duration
 	var replace bool
 	cmd := &cobra.Command{
 		Use:   "add NAME",
@@ -45,10 +45,11 @@ what they leave out is gone.`,
 	cmd.Flags().StringSliceVar(&service.IPs, "ip", nil, "IP `ADDRESS` in its certificates; repeat or separate by commas")
 	cmd.Flags().StringSliceVar(&service.Callers, "callers", nil, "`SERVICES` that may call it, or '*' for all of the trust domain")
 	cmd.Flags().DurationVar(&ttl, "ttl", 0, "lifetime of its certificates, at most the profile's (default the profile's)")
+	cmd.Flags().DurationVar(&silence, "max-silence", 0, "how long its agents go on without word from the CA before they refuse everybody (default until the nextUpdate of what the CA said last)")
 	cmd.Flags().StringVar(&service.Profile, "profile", "", "`NAME` of the profile (default the CA's default profile)")
 	cmd.Flags().BoolVar(&replace, "replace", false, "replace the service if it is registered")
 	cmd.RunE = a.withCA(&flags, func(ctx context.Context, s *connect.Session, args []string) error {
-		service.Name, service.TTL = args[0], api.Duration(ttl)
+		service.Name, service.TTL, service.MaxSilence = args[0], api.Duration(ttl), api.Duration(silence)
 		var version uint64
 		if replace {
 			version = api.AnyVersion
@@ -120,13 +121,13 @@ func allServices(ctx context.Context, client *api.Client, search string) (*api.S
 func serviceGrid(services []api.Service, wide bool, now time.Time) *output.Grid {
 	g := &output.Grid{Header: []string{"NAME", "CALLERS", "DNS", "UPDATED"}}
 	if wide {
-		g.Header = []string{"NAME", "CALLERS", "DNS", "UPDATED", "IPS", "PROFILE", "TTL", "VERSION", "ID"}
+		g.Header = []string{"NAME", "CALLERS", "DNS", "UPDATED", "IPS", "PROFILE", "TTL", "SILENCE", "VERSION", "ID"}
 	}
 	for _, s := range services {
 		row := []output.Cell{{Text: s.Name}, callersCell(s.Callers), {Text: strings.Join(s.DNSNames, ",")}, {Text: output.Short(s.Updated, now)}}
 		if wide {
 			row = append(row, output.Cell{Text: strings.Join(s.IPs, ",")}, output.Cell{Text: s.Profile},
-				output.Cell{Text: ttlText(s.TTL)}, output.Cell{Text: strconv.FormatUint(s.Version, 10)}, output.Cell{Text: s.ID.String()})
+				output.Cell{Text: ttlText(s.TTL)}, output.Cell{Text: ttlText(s.MaxSilence)}, output.Cell{Text: strconv.FormatUint(s.Version, 10)}, output.Cell{Text: s.ID.String()})
 		}
 		g.Add(row...)
 	}
@@ -181,6 +182,7 @@ func (a *app) writeService(s *api.Service) error {
 	f.Add("may be called by", describeCallers(s.Callers))
 	f.Add("profile", orDefault(output.Clean(s.Profile), "the CA's default"))
 	f.Add("lifetime", orDefault(ttlText(s.TTL), "the profile's"))
+	f.Add("silence allowed", orDefault(ttlText(s.MaxSilence), "until the CA's last statement ends"))
 	f.Add("version", strconv.FormatUint(s.Version, 10))
 	f.Add("registered", output.Moment(s.Created, a.now()))
 	f.Add("changed", output.Moment(s.Updated, a.now()))

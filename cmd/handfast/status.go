@@ -23,7 +23,7 @@ func newStatusCommand(a *app) *cobra.Command {
 		Use:   "status",
 		Short: "Show how the CA is",
 		Long: `Show the CA's own view of itself: whether it can issue and what is wrong if not, its
-issuers and CRLs, what it counts, and who you are to it. The exit code is 1 when
+issuers and CRLs, which agents lag or are silent, what it counts, and who you are to it. The exit code is 1 when
 the CA is not ready.`,
 		Example: "  handfast status\n  handfast status -o json | jq .ready",
 		Args:    cobra.NoArgs,
@@ -68,10 +68,42 @@ func (a *app) writeStatus(address string, s *api.Status) error {
 		f.Add("CRL", fmt.Sprintf("number %s of %s: %s, made %s, next %s", output.Clean(crl.Number), output.Clean(crl.Issuer),
 			plural(crl.Entries, "entry"), output.Ago(crl.ThisUpdate, now), output.Ago(crl.NextUpdate, now)))
 	}
+	f.Add("agents", agentCountWords(s.Agents))
+	for i := range s.Agents.Behind[:min(len(s.Agents.Behind), maxNamedAgents)] {
+		f.Add(s.Agents.Behind[i].State, output.Clean(behindWords(&s.Agents.Behind[i], s.Sequence, now)))
+	}
+	if rest := s.Agents.Lagging + s.Agents.Silent - maxNamedAgents; rest > 0 {
+		f.Add("", fmt.Sprintf("and %d more: handfast agents --state silent, --state lagging", rest))
+	}
 	f.Add("services", fmt.Sprint(s.Services))
 	f.Add("certificates", fmt.Sprintf("%d live, %d revoked", s.Live, s.Revoked))
 	f.Add("you", output.Clean(fmt.Sprintf("%s, %s", s.You, s.Role)))
 	return f.Write(a.stdout, "")
+}
+
+func agentCountWords(c api.AgentCounts) string {
+	text := fmt.Sprintf("%d known, %d connected", c.Known, c.Connected)
+	if c.Lagging > 0 {
+		text += fmt.Sprintf(", %d lagging", c.Lagging)
+	}
+	if c.Silent > 0 {
+		text += fmt.Sprintf(", %d silent", c.Silent)
+	}
+	return text
+}
+
+// behindWords names an agent that lags or is silent, since when, and what it misses.
+func behindWords(agent *api.Agent, sequence uint64, now time.Time) string {
+	ref := api.AgentRef{Service: agent.Service, Agent: agent.ID, Address: agent.Address}
+	how := "silent"
+	if agent.State == api.AgentLagging {
+		how = "connected"
+	}
+	text := fmt.Sprintf("%s, %s since %s", agentWords(ref), how, output.Moment(agent.Since, now))
+	if agent.Sequence < sequence {
+		text += fmt.Sprintf(", enforces %d of %d", agent.Sequence, sequence)
+	}
+	return text
 }
 
 func addAuthorities(f *output.Fields, name string, list []api.Authority, now time.Time) {

@@ -24,6 +24,7 @@ const (
 	Unreachable Code = 4 // the CA cannot be reached, or cannot answer now
 	NotFound    Code = 5 // no such service, certificate, operator or file
 	Unverified  Code = 6 // a certificate or a peer does not verify
+	Incomplete  Code = 7 // it is done, but not every agent has said so in time
 )
 
 // Explanation is the text of `handfast help exit-codes`.
@@ -41,6 +42,8 @@ const Explanation = `handfast ends with
   5  when there is no such service, certificate, operator or file
   6  when something does not verify: "handfast verify" says no, or the CA's own
      certificate is not what the context expects
+  7  when "handfast revoke --wait" has revoked, but some agents are silent or
+     lag: not all have said in time that they enforce it
 
 Standard output carries the answer only; everything else is on standard error.`
 

@@ -22,6 +22,7 @@ const Example = `services:
     ips: [10.0.0.7]
     callers: ["*"]      # every service of the trust domain
     ttl: 30m            # shorter than the profile's lifetime
+    max_silence: 5m     # refuse everybody when the CA's feed is silent for longer
 `
 
 // maxServices bounds a file; api.MaxApply bounds the request made of it.
@@ -41,6 +42,7 @@ type service struct {
 	Callers []string `yaml:"callers"`
 	Profile string   `yaml:"profile"`
 	TTL     string   `yaml:"ttl"`
+	Silence string   `yaml:"max_silence"`
 	Version uint64   `yaml:"version"`
 	Created string   `yaml:"created"`
 	Updated string   `yaml:"updated"`
@@ -112,12 +114,21 @@ func (s *service) parse(td certs.TrustDomain) (api.Service, error) {
 		return api.Service{}, fmt.Errorf("id: %s is not this service's; the CA sets it to %s", s.ID, id)
 	}
 	parsed := api.Service{Name: s.Name, DNSNames: s.DNS, IPs: s.IPs, Callers: s.Callers, Profile: s.Profile}
-	if s.TTL != "" {
-		ttl, err := time.ParseDuration(s.TTL)
-		if err != nil || ttl < 0 {
-			return api.Service{}, fmt.Errorf("ttl %q: use a number and a unit, such as 90s, 15m or 24h", s.TTL)
-		}
-		parsed.TTL = api.Duration(ttl)
+	if parsed.TTL, err = duration("ttl", s.TTL); err != nil {
+		return api.Service{}, err
 	}
-	return parsed, nil
+	parsed.MaxSilence, err = duration("max_silence", s.Silence)
+	return parsed, err
+}
+
+// duration reads Go's notation; "" is 0.
+func duration(name, text string) (api.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%s %q: use a number and a unit, such as 90s, 15m or 24h", name, text)
+	}
+	return api.Duration(d), nil
 }
