@@ -40,7 +40,24 @@ type responder struct {
 type subject struct {
 	issuer   string
 	history  *history
+	standing func() (Entry, bool)     // what revokes the issuer itself
 	delegate atomic.Pointer[delegate] // nil: nobody may sign for it now
+}
+
+// last returns the last that is known of a certificate. Once the issuer itself is revoked
+// nothing that bears its name is good, whether the ledger knows it or not (RFC 6960, section 2.7).
+func (s *subject) last(serial [certs.MaxSerialOctets]byte) (record, bool) {
+	own, known := s.history.last(serial)
+	if known && own.refuses() {
+		return own, true
+	}
+	if fallen, revoked := s.standing(); revoked {
+		if fallen.Reason == certs.KeyCompromise { // the issuer's, not the certificate's
+			fallen.Reason = certs.CACompromise
+		}
+		return newRecord(fallen), true
+	}
+	return own, known
 }
 
 func newResponder(p *Publisher) (*responder, error) {
@@ -51,7 +68,7 @@ func newResponder(p *Publisher) (*responder, error) {
 		signing: make(chan struct{}, p.config.OCSPSigning),
 	}
 	for _, a := range p.authorities {
-		s := &subject{issuer: a.signer.ID(), history: a.history}
+		s := &subject{issuer: a.signer.ID(), history: a.history, standing: p.standing(a.signer.Certificate())}
 		r.byID[s.issuer] = s
 		for _, hash := range ocsp.Hashes() {
 			name, key, err := ocsp.IssuerHashes(a.signer.Certificate(), hash)
@@ -216,7 +233,7 @@ func (s *subject) sequence(id ocsp.CertID) uint64 {
 	if !ok {
 		return 0
 	}
-	last, _ := s.history.last(padSerial(serial))
+	last, _ := s.last(padSerial(serial))
 	return last.sequence
 }
 

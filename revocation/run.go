@@ -123,6 +123,7 @@ func (p *Publisher) Healthy(now time.Time) error {
 		}
 	}
 	for _, d := range *p.static.Load() {
+		problems = append(problems, p.missing(d))
 		if now.After(d.nextUpdate) {
 			problems = append(problems, fmt.Errorf("CRL of issuer %s, which was made elsewhere, expired at %s: sign a new one with that issuer's key",
 				d.issuer, d.nextUpdate.Format(time.RFC3339)))

@@ -85,7 +85,7 @@ func (r *responder) status(s *subject, id ocsp.CertID) (ocsp.Single, uint64, err
 		return single, 0, nil
 	}
 	padded := padSerial(serial)
-	last, known := s.history.last(padded)
+	last, known := s.last(padded)
 	if !known || !last.refuses() {
 		issued, err := r.issued(s.issuer, serial)
 		if err != nil {
@@ -94,7 +94,7 @@ func (r *responder) status(s *subject, id ocsp.CertID) (ocsp.Single, uint64, err
 		if !issued {
 			return single, 0, nil
 		}
-		last, known = s.history.last(padded)
+		last, known = s.last(padded)
 	}
 	if !known || !last.refuses() {
 		single.Status = ocsp.Good
