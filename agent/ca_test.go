@@ -91,6 +91,13 @@ func TestEnrolsAndWatchesOverRealTLS(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatalf("the change did not arrive\n%s", log)
 	}
+	victim := ca.pki.Certificate(ca.pki.ID("victim"), time.Hour)
+	sequence := ca.feed.Revoke(victim.Leaf)
+	waitFor(t, func() bool { return judge(t, a, victim) == certs.CauseRevoked && ca.acknowledged() == sequence })
+	if feed := a.Status().Feed; feed.Mode != "stream" || feed.Enforced != sequence {
+		t.Errorf("feed %+v", feed)
+	}
+	stop()
 }
 
 func TestOnlyTheCAOfTheTokenIsTalkedTo(t *testing.T) {
