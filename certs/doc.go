@@ -47,8 +47,8 @@
 // # When something is missing
 //
 // Everything fails closed. No snapshot, no policy, no revocation data, a stale CRL or one
-// with a wrong signature: the peer is refused, and the Refusal tells the cause, both
+// with a wrong signature, a feed of revocations that was silent for too long: the peer is refused, and the Refusal tells the cause, both
 // identities, the certificate and this host's clock. OnRefusal hears each. While the
-// agent or the CA is away the last good snapshot stays in force, until its certificate or
-// its CRLs run out.
+// agent or the CA is away the last good snapshot stays in force, until its certificate, its
+// CRLs or its feed run out.
 package certs

@@ -13,8 +13,8 @@ import (
 // this process in a refusal. It is VerifyChain, and then: the leaf is an X.509-SVID
 // of the bundle's trust domain, it is no CA, it names usage, and neither it nor an issuer is revoked.
 //
-// Revocation fails closed. Without snap.Revocation every peer is refused. A
-// certificate that names a CRL distribution point must be covered by a fresh CRL of its
+// Revocation fails closed. Without snap.Revocation every peer is refused. Where the CA's feed
+// covers an issuer, it decides about what that has signed (WithFeed). Otherwise a certificate that names a CRL distribution point must be covered by a fresh CRL of its
 // issuer; one that names none is checked when a CRL of its issuer is there; a leaf with
 // noRevAvail (RFC 9608) needs none.
 //
