@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// tellFreshness is how often mere freshness is published to those who wait for changes, and saved.
+	// tellFreshness is how often mere freshness is published to those who wait for changes, and saved, at most.
 	// Whoever asks for the current snapshot has it at once.
 	tellFreshness = time.Minute
 	// longestFeedDelay keeps an agent from sleeping for long when its CA is back.
@@ -51,7 +51,7 @@ func (a *Agent) newFeed(domain string, view *feed.View) {
 		TrustDomain: domain, View: view, Signer: check.check,
 		Publish: func(update holder.Update) { a.takeView(h, update) },
 		Refused: func(cause string) { a.metrics.feedRefused.WithLabelValues(cause).Inc() },
-		Delay:   a.feedDelay, Failed: a.feedFailed,
+		Delay:   a.feedDelay, Failed: a.feedFailed, Patience: a.feedPatience,
 		Now: a.now, Jitter: a.jitter, Logger: a.logger,
 	})
 	a.feed = h
@@ -62,6 +62,19 @@ func (a *Agent) feedDelay(failures int, err error) time.Duration {
 	retry := backoff{jitter: a.jitter, delay: firstDelay << min(failures-1, 5)}
 	return min(retry.next(err, 0), longestFeedDelay)
 }
+
+// feedPatience is for how long the newest statement may be relied on.
+func (a *Agent) feedPatience() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.view == nil {
+		return tellFreshness
+	}
+	return a.patience()
+}
+
+// patience is for how long the newest statement may be relied on. There is one. mu is held.
+func (a *Agent) patience() time.Duration { return a.view.Until(a.maxSilence()).Sub(a.view.SignedAt()) }
 
 // feedFailed says that the feed cannot be had. What was refused has been said already.
 func (a *Agent) feedFailed(err error, retry time.Duration) {
@@ -88,7 +101,7 @@ func (a *Agent) takeView(h *holder.Holder, update holder.Update) {
 		a.report.confirmedAt = now.UTC()
 	}
 	a.noteWanted(update.Entries)
-	loud := update.News || late || now.Sub(a.toldAt) >= tellFreshness || now.Before(a.toldAt)
+	loud := update.News || late || now.Sub(a.toldAt) >= a.tellAfter() || now.Before(a.toldAt)
 	a.refresh(loud)
 	stale := !current || a.keptOld
 	a.mu.Unlock()
@@ -101,6 +114,11 @@ func (a *Agent) takeView(h *holder.Holder, update holder.Update) {
 	wake(a.newEntries)
 	wake(a.newCRLs)
 	a.logger.Info("what is revoked has changed", "sequence", update.View.Sequence(), "entries", len(update.Entries), "snapshot", update.Snapshot, "revoked", update.View.Len())
+}
+
+// tellAfter is after how long freshness is published to those who wait: soon enough for the service's limit. mu is held.
+func (a *Agent) tellAfter() time.Duration {
+	return min(tellFreshness, a.patience()/4)
 }
 
 // maxSilence is the service's policy; 0 is until the statement's nextUpdate. mu is held.

@@ -165,9 +165,10 @@ func (h *Holder) acknowledge(ctx context.Context, end context.CancelCauseFunc, s
 func (h *Holder) poll(ctx context.Context, conn Connection) error {
 	defer sleep(ctx, pollPause)
 	since := h.settled(ctx, pollWait)
-	ctx, cancel := context.WithTimeout(ctx, pollWait+pollTimeout)
+	wait := min(pollWait, h.cfg.Patience()/3).Truncate(time.Second)
+	ctx, cancel := context.WithTimeout(ctx, wait+pollTimeout)
 	defer cancel()
-	messages, err := conn.Poll(ctx, since, pollWait)
+	messages, err := conn.Poll(ctx, since, wait)
 	if err != nil {
 		return h.broken(err)
 	}

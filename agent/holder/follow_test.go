@@ -88,10 +88,14 @@ func TestSilentStreamsLeadToPolling(t *testing.T) {
 				if !w.refuses(victim) || w.acked != sequence || w.h.Mode() != ModePoll {
 					t.Errorf("polling: at %d, acknowledged %d; want %d", w.h.View().Sequence(), w.acked, sequence)
 				}
-				before := w.polls
-				after(time.Minute)
-				if n := w.polls - before; n < 2 || n > 4 {
-					t.Errorf("%d polls in a minute", n)
+				for patience, want := range map[time.Duration]int{time.Hour: 3, 15 * time.Second: 12} {
+					w.patience = patience
+					after(30 * time.Second)
+					before := w.polls
+					after(time.Minute)
+					if n := w.polls - before; n < want-1 || n > want+1 {
+						t.Errorf("%d polls in a minute with a patience of %v", n, patience)
+					}
 				}
 				w.do(func() { w.meddle = nil })
 				after(streamAgain + streamAgain/4 + time.Minute)

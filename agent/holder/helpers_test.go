@@ -33,6 +33,8 @@ type world struct {
 	polls   int
 	left    int
 
+	patience time.Duration
+
 	// What the one in between does; changed through do.
 	meddle  func(stream, n int, m api.FeedMessage) ([]api.FeedMessage, error) // n counts the messages of a stream
 	refused error                                                             // of every new stream
@@ -41,7 +43,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	pki := testpki.New(t, "test.example", time.Now)
-	w := &world{PKI: pki, t: t, feed: pki.NewFeed(), log: &lockedBuffer{}, causes: make(map[string]int)}
+	w := &world{PKI: pki, t: t, feed: pki.NewFeed(), log: &lockedBuffer{}, causes: make(map[string]int), patience: time.Hour}
 	w.h = New(w.config(nil))
 	return w
 }
@@ -59,10 +61,11 @@ func (w *world) config(view *feed.View) Config {
 			w.mu.Unlock()
 			w.h.Acknowledge(update.View.Sequence())
 		},
-		Refused: func(cause string) { w.do(func() { w.causes[cause]++ }) },
-		Delay:   func(int, error) time.Duration { return time.Second },
-		Failed:  func(error, time.Duration) {},
-		Now:     time.Now, Jitter: func() float64 { return 0.5 },
+		Refused:  func(cause string) { w.do(func() { w.causes[cause]++ }) },
+		Patience: func() time.Duration { return w.patience },
+		Delay:    func(int, error) time.Duration { return time.Second },
+		Failed:   func(error, time.Duration) {},
+		Now:      time.Now, Jitter: func() float64 { return 0.5 },
 		Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 	}
 }

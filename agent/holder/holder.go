@@ -17,8 +17,8 @@ import (
 const (
 	Heartbeat   = 5 * time.Second
 	silence     = 3 * Heartbeat    // a stream without a statement for so long is given up
-	pollWait    = 25 * time.Second // how long the CA may keep a question
-	pollTimeout = 2 * time.Minute  // beyond pollWait: a large snapshot over a slow line
+	pollWait    = 25 * time.Second // how long the CA may keep a question, at most
+	pollTimeout = 2 * time.Minute  // beyond that: a large snapshot over a slow line
 	pollPause   = 200 * time.Millisecond
 	streamAgain = 10 * time.Minute // how long is polled before the stream is tried again
 	strikesMax  = 2                // silent streams in a row until polling begins
@@ -76,6 +76,8 @@ type Config struct {
 	Refused func(cause string)
 	// Delay is how long to wait after so many failures in a row, the last of them err.
 	Delay func(failures int, err error) time.Duration
+	// Patience is for how long a statement may be relied on: questions come often enough for that.
+	Patience func() time.Duration
 	// Failed is told why the CA's feed could not be had, and when it is tried again.
 	Failed func(err error, retry time.Duration)
 
