@@ -98,4 +98,5 @@ type Tokens interface {
 type Revocations interface {
 	ServeFastHTTP(ctx *fasthttp.RequestCtx) // the public paths: /crl/... and /ocsp...
 	CRL(issuer string) (revocation.CRL, bool)
+	Respond(request []byte) []byte // to an OCSP request, DER
 }

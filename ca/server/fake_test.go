@@ -224,6 +224,8 @@ func (fakeRevocations) ServeFastHTTP(ctx *fasthttp.RequestCtx) {
 	ctx.Response.Header.SetBytesV("X-Seen", ctx.Request.Header.RequestURI())
 }
 
+func (fakeRevocations) Respond([]byte) []byte { return []byte{0x30, 3, 0x0a, 1, 3} } // tryLater
+
 func (fakeRevocations) CRL(issuer string) (revocation.CRL, bool) {
 	return revocation.CRL{Issuer: issuer, DER: []byte("crl"), Number: big.NewInt(7), ETag: `"7"`}, issuer == "aabb"
 }

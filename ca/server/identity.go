@@ -20,6 +20,7 @@ type identity struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *metrics
+	staples *stapler
 	current atomic.Pointer[tls.Certificate] // Leaf is set
 }
 
@@ -29,6 +30,7 @@ func newIdentity(cfg Config, m *metrics) *identity {
 			return cfg.CA.ServerCertificate(ctx, cfg.DNSNames, cfg.IPs)
 		},
 		now: cfg.Now, log: cfg.Logger, metrics: m,
+		staples: &stapler{respond: cfg.Revocations.Respond, now: cfg.Now},
 	}
 }
 
@@ -86,7 +88,7 @@ func (i *identity) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if i.now().After(certificate.Leaf.NotAfter) {
 		return nil, fmt.Errorf("server: the API's own certificate expired at %s and could not be replaced", certificate.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return certificate, nil
+	return i.staples.on(certificate), nil
 }
 
 // TLSConfig is for the API's listener: TLS 1.3, without session tickets, a client
