@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/handfast/handfast/ca/api"
@@ -22,6 +23,7 @@ type CA struct {
 	API     string // HOST:PORT of the HTTPS API
 	Public  string // HOST:PORT of CRL, OCSP and roots
 	Env     []string
+	Wrap    []string // goes before each command: "ip netns exec NAME" runs it in a network namespace
 	Process *Process // the newest; nil before Serve
 }
 
@@ -41,7 +43,7 @@ func InitCA(ctx context.Context, bin, dir, trustDomain string, args ...string) (
 
 // Serve starts the daemon and waits until it is ready.
 func (ca *CA) Serve(ctx context.Context) error {
-	process, err := Start("handfast-ca", ca.Env, filepath.Join(ca.Bin, "handfast-ca"), "serve", "--dir", ca.Dir)
+	process, err := Start("handfast-ca", ca.Env, ca.wrapped(filepath.Join(ca.Bin, "handfast-ca"), "serve", "--dir", ca.Dir)...)
 	if err != nil {
 		return err
 	}
@@ -56,8 +58,10 @@ func (ca *CA) Context() string { return filepath.Join(ca.Dir, "operator.yaml") }
 // Handfast runs the CLI as the first operator and returns its standard output.
 func (ca *CA) Handfast(ctx context.Context, args ...string) (string, error) {
 	argv := append([]string{filepath.Join(ca.Bin, "handfast"), "--context", ca.Context()}, args...)
-	return Run(ctx, nil, argv...)
+	return Run(ctx, nil, ca.wrapped(argv...)...)
 }
+
+func (ca *CA) wrapped(argv ...string) []string { return slices.Concat(ca.Wrap, argv) }
 
 // Token mints a one-time token for a service and writes it to a file of mode 0600.
 func (ca *CA) Token(ctx context.Context, service, path string) error {
