@@ -25,7 +25,7 @@ type RevocationOption func(*Revocation)
 
 // WithFeed adds what the CA's signed feed says. The certificates of the issuers that view covers are
 // judged by it: one that is found is refused, and all are while view is not fresh by maxSilence
-// (feed.View.Fresh; 0 is until its nextUpdate). The others are judged by CRLs. A CRL of a
+// (feed.View.Fresh; 0 is until its nextUpdate). The others are judged by CRLs, and refused too when view finds them. A CRL of a
 // covered issuer is not needed, but whoever it lists is refused too. A nil view covers nobody.
 func WithFeed(view *feed.View, maxSilence time.Duration) RevocationOption {
 	return func(r *Revocation) { r.view, r.maxSilence = view, maxSilence }
@@ -59,7 +59,7 @@ func (r *Revocation) MaxSilence() time.Duration {
 	return r.maxSilence
 }
 
-// covers returns issuer's name in the feed, if the feed covers it.
+// covers returns issuer's name in the feed, and whether the feed covers it.
 func (r *Revocation) covers(issuer *x509.Certificate) (keyID string, covered bool) {
 	if r.view == nil || len(issuer.SubjectKeyId) == 0 {
 		return "", false
@@ -68,16 +68,28 @@ func (r *Revocation) covers(issuer *x509.Certificate) (keyID string, covered boo
 	return keyID, r.view.Covers(keyID)
 }
 
-// checkByFeed judges cert, which an issuer has signed that the feed covers.
-func (r *Revocation) checkByFeed(cert, issuer *x509.Certificate, keyID string, now time.Time) *Refusal {
-	if finding, found := r.view.Find(keyID, cert.SerialNumber.Bytes()); found {
-		if finding.Exact {
-			return refuse(CauseRevoked, cert, now, fmt.Errorf("%s was revoked at %s (%s), says entry %d of the CA's feed", describe(cert), stamp(finding.At), Reason(finding.Reason), finding.Sequence))
-		}
-		refusal := refuse(CauseRevoked, cert, now, fmt.Errorf("%s is in the compact set of the CA's feed at %d", describe(cert), r.view.Sequence()))
-		refusal.Unconfirmed, refusal.IssuerKeyID = true, keyID
-		return refusal
+// foundByFeed refuses cert when the feed knows that it is revoked. It may know so of a certificate
+// whose issuer it does not cover, such as an intermediate's, which the root's CRL is to
+// list: until there is a new one, the feed is the first to tell.
+func (r *Revocation) foundByFeed(cert *x509.Certificate, keyID string, now time.Time) *Refusal {
+	if keyID == "" {
+		return nil
 	}
+	finding, found := r.view.Find(keyID, cert.SerialNumber.Bytes())
+	if !found {
+		return nil
+	}
+	if finding.Exact {
+		return refuse(CauseRevoked, cert, now, fmt.Errorf("%s was revoked at %s (%s), says entry %d of the CA's feed", describe(cert), stamp(finding.At), Reason(finding.Reason), finding.Sequence))
+	}
+	refusal := refuse(CauseRevoked, cert, now, fmt.Errorf("%s is in the compact set of the CA's feed at %d", describe(cert), r.view.Sequence()))
+	refusal.Unconfirmed, refusal.IssuerKeyID = true, keyID
+	return refusal
+}
+
+// checkByFeed judges cert, which an issuer has signed that the feed covers, and which the feed
+// has not found.
+func (r *Revocation) checkByFeed(cert, issuer *x509.Certificate, now time.Time) *Refusal {
 	if refusal := r.listOf(issuer).refuses(cert, issuer, now); refusal != nil {
 		return refusal
 	}

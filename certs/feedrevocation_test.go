@@ -98,6 +98,9 @@ func TestVerifyByTheFeed(t *testing.T) {
 		{"not covered, a CRL", outside, w.feedView(t, nil), 0, 0, [][]byte{w.root.crl(1, nil)}, "", false, ""},
 		{"the issuer is on the root's CRL", chain, w.feedView(t, nil), 0, 0, [][]byte{w.root.crl(1, []*x509.Certificate{w.issuer.cert})}, CauseRevoked, false, "issuer"},
 		{"the issuer certainly, the leaf perhaps", chain, w.feedView(t, leaf), 0, 0, [][]byte{w.root.crl(1, []*x509.Certificate{w.issuer.cert})}, CauseRevoked, false, "issuer"},
+		{"the issuer is revoked by the feed alone", chain, w.feedView(t, nil, w.root.entry(11, feed.Revoked, w.issuer.cert)), 0, 0, nil, CauseRevoked, false, "entry 11"},
+		{"the issuer is revoked by the feed, not yet by the root's CRL", chain, w.feedView(t, nil, w.root.entry(11, feed.Revoked, w.issuer.cert)), 0, 0, [][]byte{w.root.crl(1, nil)}, CauseRevoked, false, "entry 11"},
+		{"not covered, but found", outside, w.feedView(t, nil, w.root.entry(11, feed.Revoked, outside[0])), 0, 0, [][]byte{w.root.crl(1, nil)}, CauseRevoked, false, "entry 11"},
 		{"no view", chain, nil, 0, 0, nil, CauseRevocationUnknown, false, ""},
 	} {
 		revocation, err := NewRevocation(test.crls, WithFeed(test.view, test.silence))

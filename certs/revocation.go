@@ -151,8 +151,12 @@ func (r *Revocation) check(path []*x509.Certificate, now time.Time) *Refusal {
 }
 
 func (r *Revocation) checkOne(cert, issuer *x509.Certificate, now time.Time) *Refusal {
-	if keyID, covered := r.covers(issuer); covered {
-		return r.checkByFeed(cert, issuer, keyID, now)
+	keyID, covered := r.covers(issuer)
+	if refusal := r.foundByFeed(cert, keyID, now); refusal != nil {
+		return refusal
+	}
+	if covered {
+		return r.checkByFeed(cert, issuer, now)
 	}
 	list := r.listOf(issuer)
 	if needsNoRevocation(cert) {
