@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"strings"
@@ -65,11 +66,16 @@ func (w *webServer) rewrite(r *httputil.ProxyRequest) {
 	}
 	r.SetXForwarded()
 	r.Out.Header.Set("X-Forwarded-Proto", "https")
-	r.Out.Header.Set(headerClientCert, byteSequence(peer.Certificate.Raw))
+	maps.Copy(r.Out.Header, w.identityOf(peer, w.self()))
+}
+
+// identityOf are the headers that carry the peer's identity.
+func (w *webServer) identityOf(peer certs.Peer, self certs.ID) http.Header {
+	header := http.Header{headerClientCert: {byteSequence(peer.Certificate.Raw)}, headerXFCC: {xfcc(peer, self)}}
 	if w.in.spec.ClientCertChain {
-		r.Out.Header.Set(headerClientCertChain, clientCertChain(peer))
+		header.Set(headerClientCertChain, clientCertChain(peer))
 	}
-	r.Out.Header.Set(headerXFCC, xfcc(peer, w.self()))
+	return header
 }
 
 // self is the identity that the peer called.

@@ -11,7 +11,10 @@ import (
 	"net/http/httputil"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/handfast/handfast/certs"
 )
@@ -38,10 +41,23 @@ type webServer struct {
 	handoff  *handoff
 	forward  *httputil.ReverseProxy
 	finished chan struct{} // closed when server has ended
+
+	targets  targets // of the lanes
+	classes  map[string]prometheus.Counter
+	draining atomic.Bool
+	mu       sync.Mutex
+	lanes    map[*lane]struct{}
 }
 
 func newWebServer(in *inboundListener) *webServer {
-	w := &webServer{in: in, handoff: newHandoff(in.listener.Addr()), finished: make(chan struct{})}
+	w := &webServer{
+		in: in, handoff: newHandoff(in.listener.Addr()), finished: make(chan struct{}),
+		targets: targets{dial: in.dialTarget}, lanes: make(map[*lane]struct{}), classes: make(map[string]prometheus.Counter),
+	}
+	for status := 0; status <= 500; status += 100 { // looked up once
+		class := classOf(status)
+		w.classes[class] = in.proxy.metrics.requests.WithLabelValues(class)
+	}
 	http1, http2 := new(http.Transport), new(http.Transport)
 	for _, transport := range []*http.Transport{http1, http2} {
 		w.setUp(transport)
@@ -132,20 +148,46 @@ func (w *webServer) start() {
 
 // drain lets the requests in flight finish and tells clients to go elsewhere, until ctx ends.
 func (w *webServer) drain(ctx context.Context) {
+	w.draining.Store(true)
+	w.mu.Lock()
+	for l := range w.lanes {
+		l.drain()
+	}
+	w.mu.Unlock()
+	defer w.targets.close()
 	if err := w.server.Shutdown(ctx); err != nil {
 		w.server.Close() //nolint:errcheck // its connections are cut by the door
 	}
 	<-w.finished
 }
 
-// serve hands one connection to the HTTP server and returns when it is closed.
+// serve takes one connection to its end, in a lane as far as that goes, and then in the HTTP server.
 func (w *webServer) serve(ctx context.Context, secure *tls.Conn, peer certs.Peer) {
 	conn := &peerConn{Conn: secure, peer: peer, closed: make(chan struct{})}
+	if secure.ConnectionState().NegotiatedProtocol != "h2" {
+		var handOver bool
+		if conn.begun, handOver = w.inLane(ctx, secure, peer); !handOver {
+			return
+		}
+	}
 	if !w.handoff.give(ctx, conn) {
 		secure.Close() //nolint:errcheck // the server is gone
 		return
 	}
 	<-conn.closed
+}
+
+func (w *webServer) inLane(ctx context.Context, secure *tls.Conn, peer certs.Peer) (begun []byte, handOver bool) {
+	l := newLane(w, secure, peer)
+	w.mu.Lock()
+	w.lanes[l] = struct{}{}
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		delete(w.lanes, l)
+		w.mu.Unlock()
+	}()
+	return l.run(ctx)
 }
 
 // ServeHTTP forwards one request. A peer's certificate that is about to expire ends the
@@ -160,7 +202,7 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Connection", "close")
 	}
 	counted := &statusWriter{ResponseWriter: rw}
-	defer func() { w.in.proxy.metrics.requests.WithLabelValues(counted.class()).Inc() }()
+	defer func() { w.count(counted.status) }()
 	w.forward.ServeHTTP(counted, r.WithContext(context.WithValue(r.Context(), protoKey{}, r.ProtoMajor)))
 }
 
@@ -177,7 +219,25 @@ func (w *webServer) failed(rw http.ResponseWriter, r *http.Request, err error) {
 	}
 	peer, _ := certs.PeerFromContext(r.Context())
 	w.in.proxy.journal.note("request failed", w.in.spec.Listen, r.RemoteAddr, "target", peer, err)
-	http.Error(rw, "the service behind this agent did not answer", http.StatusBadGateway)
+	http.Error(rw, noAnswer, http.StatusBadGateway)
+}
+
+const noAnswer = "the service behind this agent did not answer"
+
+// count counts a request by its answer's status, 0 if there was none.
+func (w *webServer) count(status int) {
+	if counter := w.classes[classOf(status)]; counter != nil {
+		counter.Inc()
+		return
+	}
+	w.in.proxy.metrics.requests.WithLabelValues(classOf(status)).Inc() // of a status that HTTP does not have
+}
+
+func classOf(status int) string {
+	if status == 0 {
+		return "aborted"
+	}
+	return strconv.Itoa(status/100) + "xx"
 }
 
 // statusWriter remembers the class of the answer. Unwrap keeps flushing and hijacking possible.
@@ -195,20 +255,23 @@ func (s *statusWriter) WriteHeader(status int) {
 
 func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-func (s *statusWriter) class() string {
-	if s.status == 0 {
-		return "aborted"
-	}
-	return strconv.Itoa(s.status/100) + "xx"
-}
-
 // peerConn is a verified connection without its type: net/http must not take it for one
 // that it has to shake hands on.
 type peerConn struct {
 	net.Conn
 	peer   certs.Peer
+	begun  []byte // what a lane has read of it
 	once   sync.Once
 	closed chan struct{}
+}
+
+func (c *peerConn) Read(b []byte) (int, error) {
+	if len(c.begun) > 0 {
+		n := copy(b, c.begun)
+		c.begun = c.begun[n:]
+		return n, nil
+	}
+	return c.Conn.Read(b)
 }
 
 func (c *peerConn) Close() error {
