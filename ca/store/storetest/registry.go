@@ -19,7 +19,7 @@ func (s *suite) services() {
 	want := policy.Service{
 		Name: "shop/cart", DNSNames: []string{"cart", "cart.shop.svc"},
 		IPs:     []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")},
-		Callers: []string{"*", "shop/web"}, Profile: "long", TTL: 90 * time.Minute, Created: start, Updated: start,
+		Callers: []string{"*", "shop/web"}, Profile: "long", TTL: 90 * time.Minute, MaxSilence: 5 * time.Minute, Created: start, Updated: start,
 	}
 	stored, err := s.ledger.PutService(s.ctx, want, 0)
 	s.must(err)
@@ -81,6 +81,11 @@ func (s *suite) serviceVersions() {
 	if second.Version <= first.Version || !second.Created.Equal(start) || !second.Updated.Equal(end) {
 		s.Errorf("replaced = %+v, want a higher version, created then, updated now", second)
 	}
+	changed.MaxSilence = time.Minute
+	if second, err = s.ledger.PutService(s.ctx, changed, second.Version); err != nil || second.MaxSilence != time.Minute {
+		s.Errorf("a change of max_silence alone: %+v, %v", second, err)
+	}
+	rises("change max_silence")
 	if _, err := s.ledger.PutService(s.ctx, service("a"), first.Version); !errors.Is(err, ca.ErrConflict) {
 		s.Errorf("replace an old version: %v, want ErrConflict", err)
 	}

@@ -60,6 +60,8 @@ func Run(t *testing.T, open func(t *testing.T) ca.Ledger) {
 		{"Apply: dry run", (*suite).applyDryRun},
 		{"Operators", (*suite).operators},
 		{"The last admin stays", (*suite).lastAdmin},
+		{"Agents", (*suite).agents},
+		{"Purge forgets agents", (*suite).purgeAgents},
 		{"A context that has ended", (*suite).endedContext},
 	} {
 		t.Run(test.name, func(t *testing.T) {
