@@ -57,10 +57,13 @@ func (s *Statement) encode(signer [sha256.Size]byte) ([]byte, error) {
 		entries = s.Entries[i].append(entries)
 	}
 	b = der.Append(b, der.Sequence, entries)
-	if s.Snapshot != nil {
-		b = der.Append(b, tagSnapshot, s.Snapshot.Bytes())
+	if s.Snapshot == nil {
+		return der.Append(nil, der.Sequence, b), nil
 	}
-	return der.Append(nil, der.Sequence, b), nil
+	set := s.Snapshot.Bytes() // large, so it is copied once only
+	b = der.AppendHeader(b, tagSnapshot, len(set))
+	content := der.AppendHeader(make([]byte, 0, len(b)+len(set)+16), der.Sequence, len(b)+len(set))
+	return append(append(content, b...), set...), nil
 }
 
 // appendHeader appends versions and issuers, which are known to be well-formed.

@@ -50,7 +50,7 @@ type Set struct {
 
 // NewSet makes the set of these hashes, in any order; they are sorted in place.
 func NewSet(hashes []uint64) *Set {
-	slices.Sort(hashes)
+	sortHashes(hashes)
 	return encodeSet(len(hashes), slices.Values(hashes))
 }
 

@@ -61,6 +61,22 @@ func TestSetHoldsExactlyItsElements(t *testing.T) {
 	}
 }
 
+func TestSortHashes(t *testing.T) {
+	for _, count := range []int{0, 1, 1023, 1024, 1025, 50_000} {
+		for name, narrow := range map[string]uint{"even": 0, "all in one bucket": 40, "all the same": 63} {
+			hashes := randomHashes(count)
+			for i := range hashes {
+				hashes[i] >>= narrow
+			}
+			want := slices.Clone(hashes)
+			slices.Sort(want)
+			if sortHashes(hashes); !slices.Equal(hashes, want) {
+				t.Errorf("%d hashes, %s: not sorted", count, name)
+			}
+		}
+	}
+}
+
 // On the wire and in memory an element takes less than eight bytes.
 func TestSetIsCompact(t *testing.T) {
 	for _, count := range []int{1000, 100_000, 1_000_000} {

@@ -37,7 +37,10 @@ func (v *View) MarshalBinary() ([]byte, error) {
 		items = i.append(items)
 	}
 	b = der.Append(b, der.Sequence, items)
-	return der.Append(nil, der.Sequence, b, der.Append(nil, der.OctetString, v.set.Bytes())), nil
+	set := v.set.Bytes() // large, so it is copied once only
+	b = der.AppendHeader(b, der.OctetString, len(set))
+	raw := der.AppendHeader(make([]byte, 0, len(b)+len(set)+16), der.Sequence, len(b)+len(set))
+	return append(append(raw, b...), set...), nil
 }
 
 func (i *item) append(b []byte) []byte {

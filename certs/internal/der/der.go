@@ -100,6 +100,15 @@ func Append(dst []byte, tag byte, pieces ...[]byte) []byte {
 	for _, piece := range pieces {
 		length += len(piece)
 	}
+	dst = AppendHeader(dst, tag, length)
+	for _, piece := range pieces {
+		dst = append(dst, piece...)
+	}
+	return dst
+}
+
+// AppendHeader appends the tag and the length of a value whose content follows.
+func AppendHeader(dst []byte, tag byte, length int) []byte {
 	dst = append(dst, tag)
 	if length < 0x80 {
 		dst = append(dst, byte(length))
@@ -109,9 +118,6 @@ func Append(dst []byte, tag byte, pieces ...[]byte) []byte {
 		for i := octets - 1; i >= 0; i-- {
 			dst = append(dst, byte(length>>(8*i)))
 		}
-	}
-	for _, piece := range pieces {
-		dst = append(dst, piece...)
 	}
 	return dst
 }
