@@ -74,7 +74,7 @@ func (a *Agent) door(cred *credential, show bool) (CA, error) {
 		// verifyCA: against the roots that came over a verified connection.
 		InsecureSkipVerify: true, //nolint:gosec // see above
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			return a.verifyCA(cred.id.TrustDomain(), cs.PeerCertificates)
+			return a.verifyCA(cred.id.TrustDomain(), cs.PeerCertificates, cs.OCSPResponse)
 		},
 	}
 	if show {
@@ -95,8 +95,9 @@ func (a *Agent) address(cred *credential) string {
 
 // verifyCA accepts the CA's own identity under the roots of now. Revocation is asked
 // when it is known: what says so travels over this very connection, so that a stale or missing
-// CRL must not stand in its way.
-func (a *Agent) verifyCA(td certs.TrustDomain, chain []*x509.Certificate) error {
+// CRL must not stand in its way. Nor must a staple that cannot be used, by a wrong clock say; one that is
+// sound and says revoked counts.
+func (a *Agent) verifyCA(td certs.TrustDomain, chain []*x509.Certificate, staple []byte) error {
 	wanted, err := td.ID(caPath)
 	if err != nil {
 		return err
@@ -113,18 +114,28 @@ func (a *Agent) verifyCA(td certs.TrustDomain, chain []*x509.Certificate) error 
 	}
 	bundle, revocation := a.trust()
 	now := a.now()
-	if _, err := certs.VerifyChain(chain, bundle, x509.ExtKeyUsageServerAuth, now); err != nil {
+	path, err := certs.VerifyChain(chain, bundle, x509.ExtKeyUsageServerAuth, now)
+	if err != nil {
 		return err
+	}
+	if len(staple) > 0 {
+		if _, err := certs.CheckStaple(staple, path[0], path[1], now); isRevoked(err) {
+			return err
+		}
 	}
 	if revocation == nil {
 		return nil
 	}
 	_, err = certs.Verify(chain, &certs.Snapshot{Bundle: bundle, Revocation: revocation}, x509.ExtKeyUsageServerAuth, now)
-	var refusal *certs.Refusal
-	if errors.As(err, &refusal) && refusal.Cause == certs.CauseRevoked {
+	if isRevoked(err) {
 		return err
 	}
 	return nil
+}
+
+func isRevoked(err error) bool {
+	var refusal *certs.Refusal
+	return errors.As(err, &refusal) && refusal.Cause == certs.CauseRevoked
 }
 
 // enrolDoor opens a connection to a CA that is known by its root's fingerprint only.

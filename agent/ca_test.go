@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ocsp"
+
 	"github.com/handfast/handfast/agent/internal/testpki"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
@@ -148,15 +150,20 @@ func TestCAIsVerifiedAgainstTheBundle(t *testing.T) {
 		name    string
 		cert    *tls.Certificate
 		crl     []byte
+		staple  []byte
 		refused bool
 	}{
-		{"the CA, revocation unknown", serverCertificate(ca.pki, "handfast/ca"), nil, false},
-		{"the CA, not revoked", serverCertificate(ca.pki, "handfast/ca"), ca.pki.CRL(revoked.Leaf), false},
-		{"the CA, revoked", revoked, ca.pki.CRL(revoked.Leaf), true},
-		{"a service", serverCertificate(ca.pki, "web"), nil, true},
-		{"an operator", serverCertificate(ca.pki, "handfast/operator/eve"), nil, true},
-		{"another root", serverCertificate(foreign, "handfast/ca"), nil, true},
-		{"expired", ca.pki.Certificate(ca.pki.ID("handfast/ca"), time.Second), nil, true},
+		{"the CA, revocation unknown", serverCertificate(ca.pki, "handfast/ca"), nil, nil, false},
+		{"the CA, not revoked", serverCertificate(ca.pki, "handfast/ca"), ca.pki.CRL(revoked.Leaf), nil, false},
+		{"the CA, revoked", revoked, ca.pki.CRL(revoked.Leaf), nil, true},
+		{"the CA, stapled", revoked, nil, ca.pki.Staple(revoked.Leaf, ocsp.Good, time.Hour), false},
+		{"the CA, revoked by its staple", revoked, nil, ca.pki.Staple(revoked.Leaf, ocsp.Revoked, time.Hour), true},
+		{"the CA, revoked by another's staple", revoked, nil, foreign.Staple(revoked.Leaf, ocsp.Revoked, time.Hour), false},
+		{"the CA, with a staple of no use", revoked, nil, []byte{0x30, 3, 0x0a, 1, 3}, false},
+		{"a service", serverCertificate(ca.pki, "web"), nil, nil, true},
+		{"an operator", serverCertificate(ca.pki, "handfast/operator/eve"), nil, nil, true},
+		{"another root", serverCertificate(foreign, "handfast/ca"), nil, nil, true},
+		{"expired", ca.pki.Certificate(ca.pki.ID("handfast/ca"), time.Second), nil, nil, true},
 	}
 	for _, tt := range tests {
 		a.rules = nil
@@ -171,11 +178,11 @@ func TestCAIsVerifiedAgainstTheBundle(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := a.verifyCA(ca.pki.TD, chain); (err != nil) != tt.refused {
+		if err := a.verifyCA(ca.pki.TD, chain, tt.staple); (err != nil) != tt.refused {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
-	if a.verifyCA(ca.pki.TD, nil) == nil {
+	if a.verifyCA(ca.pki.TD, nil, nil) == nil {
 		t.Error("no certificate at all passes")
 	}
 }

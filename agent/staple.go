@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -233,8 +232,7 @@ func (s *stapler) renew(ctx context.Context, own *stapled) {
 
 // fail plans the next attempt. A response that says revoked ends the older one that does not.
 func (c *stapled) fail(err error, now time.Time) {
-	var refusal *certs.Refusal
-	if errors.As(err, &refusal) && refusal.Cause == certs.CauseRevoked {
+	if isRevoked(err) {
 		c.staple, c.shown = certs.Staple{}, nil
 	}
 	left := time.Duration(0)

@@ -94,7 +94,7 @@ func (m *stapleMetrics) count(err error) {
 	switch {
 	case err == nil:
 		result = fetchOK
-	case errors.As(err, &refusal) && refusal.Cause == certs.CauseRevoked:
+	case isRevoked(err):
 		result = fetchRevoked
 	case errors.As(err, &refusal):
 		result = fetchInvalid
