@@ -16,10 +16,11 @@ import (
 
 const (
 	certificateColumns = `SELECT c.seq, c.serial, s.kind, s.name, s.spiffe_id, i.key_id, c.profile, c.method, c.asked_by,
-	c.not_before, c.not_after, c.issued_at, c.der, l.seq, l.kind, l.reason, l.at `
+	c.not_before, c.not_after, c.issued_at, c.der, t.der, l.seq, l.kind, l.reason, l.at `
 	certificateTables = `FROM certificates c
 	JOIN subjects s ON s.id = c.subject
 	JOIN issuers i ON i.id = c.issuer
+	LEFT JOIN templates t ON t.id = c.template
 	LEFT JOIN log l ON l.seq = (SELECT max(seq) FROM log WHERE serial = c.serial) `
 	selectCertificates = certificateColumns + certificateTables
 	selectBySerial     = selectCertificates + "WHERE c.serial = ?"
@@ -40,13 +41,13 @@ type scanner interface{ Scan(dest ...any) error }
 
 func scanCertificate(from scanner) (row, error) {
 	var r row
-	var serial, keyID []byte
+	var serial, keyID, template []byte
 	var kind, method, spiffeID string
 	var by sql.NullString
 	var notBefore, notAfter, issuedAt int64
 	var logSeq, logKind, reason, at sql.NullInt64
 	err := from.Scan(&r.seq, &serial, &kind, &r.Name, &spiffeID, &keyID, &r.Profile, &method, &by,
-		&notBefore, &notAfter, &issuedAt, &r.DER, &logSeq, &logKind, &reason, &at)
+		&notBefore, &notAfter, &issuedAt, &r.DER, &template, &logSeq, &logKind, &reason, &at)
 	if errors.Is(err, sql.ErrNoRows) {
 		return row{}, ca.ErrNotFound
 	}
@@ -55,6 +56,11 @@ func scanCertificate(from scanner) (row, error) {
 	}
 	if r.Serial, err = certs.SerialFromBytes(serial); err != nil {
 		return row{}, fmt.Errorf("certificate %d is damaged: %w", r.seq, err)
+	}
+	if template != nil {
+		if r.DER, err = unpack(template, r.DER); err != nil {
+			return row{}, fmt.Errorf("certificate %d is damaged: %w", r.seq, err)
+		}
 	}
 	if err := r.ID.UnmarshalText([]byte(spiffeID)); err != nil {
 		return row{}, fmt.Errorf("certificate %d is damaged: %w", r.seq, err)
@@ -105,17 +111,20 @@ func replay(q querier, key string, digest [32]byte) (ca.Certificate, error) {
 	if err != nil {
 		return ca.Certificate{}, err
 	}
-	if string(known) != string(digest[:]) {
+	if string(known) != string(digest[:hashSize]) {
 		return ca.Certificate{}, ca.ErrKeyReused
 	}
 	r, err := scanCertificate(q.queryRow(selectBySeq, seq))
 	return r.Certificate, err
 }
 
+// hashSize is in octets.
+const hashSize = 16
+
 // hashed stands for an id or a key that others chose.
 func hashed(id string) []byte {
 	sum := sha256.Sum256([]byte(id))
-	return sum[:]
+	return sum[:hashSize]
 }
 
 func fromUnix(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }

@@ -56,13 +56,13 @@ func recordIssuance(t *tx, issuance ca.Issuance) (recorded, error) {
 	}
 	if key := issuance.Idempotency; key != nil {
 		err = t.exec("INSERT OR REPLACE INTO idempotency (key, digest, certificate, expires_at) VALUES (?, ?, ?, ?)",
-			hashed(key.Key), key.Digest[:], seq, key.ExpiresAt.Unix())
+			hashed(key.Key), key.Digest[:hashSize], seq, key.ExpiresAt.Unix())
 	}
 	return recorded{issuance.Certificate, false}, err
 }
 
-const insertOne = `INSERT INTO certificates (seq, serial, subject, issuer, profile, method, asked_by, not_before, not_after, issued_at, der)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (serial) DO NOTHING`
+const insertOne = `INSERT INTO certificates (seq, serial, subject, issuer, profile, method, asked_by, not_before, not_after, issued_at, template, der)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (serial) DO NOTHING`
 
 func insertCertificate(t *tx, c ca.Certificate) (int64, error) {
 	row, seq, err := certificateRow(t, c)

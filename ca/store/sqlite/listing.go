@@ -56,7 +56,8 @@ func listing(query ca.CertificateQuery, before int64) (string, []any) {
 		from = certificateColumns + `FROM log l
 	CROSS JOIN certificates c ON c.serial = l.serial
 	JOIN subjects s ON s.id = c.subject
-	JOIN issuers i ON i.id = c.issuer `
+	JOIN issuers i ON i.id = c.issuer
+	LEFT JOIN templates t ON t.id = c.template `
 	}
 	conditions, args := []string{"c.seq < ?"}, []any{before}
 	add := func(condition string, values ...any) {

@@ -112,6 +112,14 @@ type known struct {
 	asked    bool  // whether last and clean are known
 	clean    bool  // no key is known to be compromised
 	texts    map[intoRows]string
+
+	templates map[kin]*template
+}
+
+// kin are certificates that share a template.
+type kin struct {
+	issuer  int64
+	profile string
 }
 
 type intoRows struct {
@@ -132,13 +140,17 @@ func (k *known) text(table into, rows int) string {
 type subject struct{ kind, name, id string }
 
 func newKnown() *known {
-	return &known{issuers: make(map[string]int64), subjects: make(map[subject]int64), texts: make(map[intoRows]string)}
+	return &known{
+		issuers: make(map[string]int64), subjects: make(map[subject]int64),
+		texts: make(map[intoRows]string), templates: make(map[kin]*template),
+	}
 }
 
 // doubt forgets what may have been written by what is undone now, or undone by what is done now.
 func (k *known) doubt() {
 	clear(k.issuers)
 	clear(k.subjects)
+	clear(k.templates)
 	k.asked = false
 }
 

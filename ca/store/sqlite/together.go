@@ -63,7 +63,7 @@ type into struct {
 }
 
 var (
-	intoCertificates = into{"certificates (seq, serial, subject, issuer, profile, method, asked_by, not_before, not_after, issued_at, der)", 11}
+	intoCertificates = into{"certificates (seq, serial, subject, issuer, profile, method, asked_by, not_before, not_after, issued_at, template, der)", 12}
 	intoOneTime      = into{"one_time (id, expires_at)", 2}
 	intoIdempotency  = into{"idempotency (key, digest, certificate, expires_at)", 4}
 )
@@ -95,7 +95,7 @@ func insertTogether(t *tx, group []*change) error {
 			ids.add(hashed(used.ID), used.ExpiresAt.Unix())
 		}
 		if key := c.issuance.Idempotency; key != nil {
-			keys.add(hashed(key.Key), key.Digest[:], seq, key.ExpiresAt.Unix())
+			keys.add(hashed(key.Key), key.Digest[:hashSize], seq, key.ExpiresAt.Unix())
 		}
 	}
 	for _, part := range []struct {
@@ -150,9 +150,13 @@ func certificateRow(t *tx, c ca.Certificate) ([]any, int64, error) {
 	if c.By != id {
 		by = c.By
 	}
+	template, der, err := t.packed(issuer, c.Profile, c.DER)
+	if err != nil {
+		return nil, 0, err
+	}
 	seq, err := t.nextSeq()
 	return []any{
 		seq, c.Serial.Bytes(), subject, issuer, c.Profile, string(c.Method), by,
-		c.NotBefore.Unix(), c.NotAfter.Unix(), c.IssuedAt.Unix(), c.DER,
+		c.NotBefore.Unix(), c.NotAfter.Unix(), c.IssuedAt.Unix(), template, der,
 	}, seq, err
 }

@@ -83,6 +83,38 @@ func (t *tx) subjectID(s subject) (int64, error) {
 	return id, err
 }
 
+// packed returns what stands in the row for der: the template's id and the packed form, or nil and
+// der itself.
+func (t *tx) packed(issuer int64, profile string, der []byte) (any, []byte, error) {
+	template, err := t.template(kin{issuer, profile}, der)
+	if err != nil {
+		return nil, nil, err
+	}
+	if short, ok := template.pack(der); ok {
+		return template.id, short, nil
+	}
+	return nil, der, nil
+}
+
+// template finds the one of k, or makes first it.
+func (t *tx) template(k kin, first []byte) (*template, error) {
+	if found := t.known.templates[k]; found != nil {
+		return found, nil
+	}
+	var id int64
+	var der []byte
+	err := t.queryRow("SELECT id, der FROM templates WHERE issuer = ? AND profile = ?", k.issuer, k.profile).Scan(&id, &der)
+	if errors.Is(err, sql.ErrNoRows) {
+		der = first
+		id, err = t.inserted("INSERT INTO templates (issuer, profile, der) VALUES (?, ?, ?)", k.issuer, k.profile, der)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.known.templates[k] = newTemplate(id, der)
+	return t.known.templates[k], nil
+}
+
 // nextSeq is the place of the next certificate.
 func (t *tx) nextSeq() (int64, error) {
 	err := t.ask()
