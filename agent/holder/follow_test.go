@@ -17,27 +17,27 @@ func TestNewsArrivesAtOnceAndIsAcknowledged(t *testing.T) {
 		stop := w.run()
 		defer stop()
 		synctest.Wait()
-		if w.h.Mode() != ModeStream || w.h.View().Sequence() != 1 || !w.updates[0].Snapshot || !w.updates[0].News {
-			t.Fatalf("mode %s, updates %+v", w.h.Mode(), w.updates)
+		if w.h.Mode() != ModeStream || w.h.View().Sequence() != 1 || !w.seen().updates[0].Snapshot || !w.seen().updates[0].News {
+			t.Fatalf("mode %s, updates %+v", w.h.Mode(), w.seen().updates)
 		}
 		victim := w.victim()
 		sequence := w.feed.Revoke(victim)
 		synctest.Wait() // no time passes
-		if !w.refuses(victim) || w.acked != sequence {
-			t.Fatalf("at %d, acknowledged %d; want %d", w.h.View().Sequence(), w.acked, sequence)
+		if !w.refuses(victim) || w.seen().acked != sequence {
+			t.Fatalf("at %d, acknowledged %d; want %d", w.h.View().Sequence(), w.seen().acked, sequence)
 		}
-		if last := w.updates[len(w.updates)-1]; !last.News || len(last.Entries) != 1 {
+		if last := w.seen().updates[len(w.seen().updates)-1]; !last.News || len(last.Entries) != 1 {
 			t.Errorf("update %+v", last)
 		}
 		// Heartbeats move the time and are no news.
-		before := len(w.updates)
+		before := len(w.seen().updates)
 		after(time.Minute)
-		for _, update := range w.updates[before:] {
+		for _, update := range w.seen().updates[before:] {
 			if update.News {
 				t.Error("a heartbeat is news")
 			}
 		}
-		if n := len(w.updates) - before; n != 12 || time.Since(w.h.View().SignedAt()) > Heartbeat {
+		if n := len(w.seen().updates) - before; n != 12 || time.Since(w.h.View().SignedAt()) > Heartbeat {
 			t.Errorf("%d heartbeats in a minute, the last signed at %v", n, w.h.View().SignedAt())
 		}
 		w.feed.Add(victim, feed.Released)
@@ -45,8 +45,8 @@ func TestNewsArrivesAtOnceAndIsAcknowledged(t *testing.T) {
 		if w.refuses(victim) {
 			t.Error("still refused after its release")
 		}
-		if w.streams != 1 || len(w.causes) > 0 {
-			t.Errorf("%d streams, refused %v", w.streams, w.causes)
+		if w.seen().streams != 1 || len(w.seen().causes) > 0 {
+			t.Errorf("%d streams, refused %v", w.seen().streams, w.seen().causes)
 		}
 	})
 }
@@ -78,29 +78,29 @@ func TestSilentStreamsLeadToPolling(t *testing.T) {
 				stop := w.run()
 				defer stop()
 				after(strikesMax*(silence+time.Second) + time.Second)
-				if w.streams != strikesMax || w.polls == 0 {
-					t.Fatalf("%d streams, %d polls", w.streams, w.polls)
+				if w.seen().streams != strikesMax || w.seen().polls == 0 {
+					t.Fatalf("%d streams, %d polls", w.seen().streams, w.seen().polls)
 				}
 				after(pollPause)
 				victim := w.victim()
 				sequence := w.feed.Revoke(victim)
 				after(2 * pollPause)
-				if !w.refuses(victim) || w.acked != sequence || w.h.Mode() != ModePoll {
-					t.Errorf("polling: at %d, acknowledged %d; want %d", w.h.View().Sequence(), w.acked, sequence)
+				if !w.refuses(victim) || w.seen().acked != sequence || w.h.Mode() != ModePoll {
+					t.Errorf("polling: at %d, acknowledged %d; want %d", w.h.View().Sequence(), w.seen().acked, sequence)
 				}
 				for patience, want := range map[time.Duration]int{time.Hour: 3, 15 * time.Second: 12} {
-					w.patience = patience
+					w.do(func() { w.patience = patience })
 					after(30 * time.Second)
-					before := w.polls
+					before := w.seen().polls
 					after(time.Minute)
-					if n := w.polls - before; n < want-1 || n > want+1 {
+					if n := w.seen().polls - before; n < want-1 || n > want+1 {
 						t.Errorf("%d polls in a minute with a patience of %v", n, patience)
 					}
 				}
 				w.do(func() { w.meddle = nil })
 				after(streamAgain + streamAgain/4 + time.Minute)
-				if w.h.Mode() != ModeStream || w.streams != strikesMax+1 {
-					t.Errorf("mode %s after %d streams", w.h.Mode(), w.streams)
+				if w.h.Mode() != ModeStream || w.seen().streams != strikesMax+1 {
+					t.Errorf("mode %s after %d streams", w.h.Mode(), w.seen().streams)
 				}
 			})
 		})
@@ -127,8 +127,8 @@ func TestWhenToPoll(t *testing.T) {
 				stop := w.run()
 				defer stop()
 				after(time.Minute)
-				if (w.polls > 0) != tt.polls {
-					t.Errorf("%d polls", w.polls)
+				if (w.seen().polls > 0) != tt.polls {
+					t.Errorf("%d polls", w.seen().polls)
 				}
 				w.do(func() { w.refused, w.down = nil, nil })
 				after(20 * time.Minute)
@@ -162,7 +162,7 @@ func TestResumesFromItsPositionAfterAnOutage(t *testing.T) {
 		if !w.refuses(victim) {
 			t.Error("it did not arrive")
 		}
-		for _, update := range w.updates[1:] {
+		for _, update := range w.seen().updates[1:] {
 			if update.Snapshot {
 				t.Error("it was not resumed from the position")
 			}
@@ -191,14 +191,14 @@ func TestAwayForLongerThanTheCARemembers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.updates = nil
+		w.do(func() { w.updates = nil })
 		w.h = New(w.config(view))
 		w.h.Acknowledge(view.Sequence())
 		stop = w.run()
 		defer stop()
 		synctest.Wait()
-		if len(w.updates) != 1 || !w.updates[0].Snapshot || !w.refuses(victim) || w.refuses(released) {
-			t.Errorf("updates %+v, refused %v", w.updates, w.causes)
+		if len(w.seen().updates) != 1 || !w.seen().updates[0].Snapshot || !w.refuses(victim) || w.refuses(released) {
+			t.Errorf("updates %+v, refused %v", w.seen().updates, w.seen().causes)
 		}
 	})
 }
@@ -221,7 +221,7 @@ func TestRestartGoesOnFromTheSavedView(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.feed.Revoke(next)
-		w.updates = nil
+		w.do(func() { w.updates = nil })
 		w.h = New(w.config(view))
 		if !w.refuses(victim) {
 			t.Fatal("the view was lost")
@@ -230,8 +230,8 @@ func TestRestartGoesOnFromTheSavedView(t *testing.T) {
 		stop = w.run()
 		defer stop()
 		synctest.Wait()
-		if len(w.updates) != 1 || len(w.updates[0].Entries) != 1 || !w.refuses(victim) || !w.refuses(next) {
-			t.Errorf("updates %+v", w.updates)
+		if len(w.seen().updates) != 1 || len(w.seen().updates[0].Entries) != 1 || !w.refuses(victim) || !w.refuses(next) {
+			t.Errorf("updates %+v", w.seen().updates)
 		}
 	})
 }
@@ -253,13 +253,13 @@ func TestOnlyWhatIsEnforcedIsAcknowledged(t *testing.T) {
 		after(time.Minute)
 		w.do(func() { w.meddle = nil })
 		after(time.Minute)
-		if w.acked != 0 || w.h.View().Sequence() != 2 {
-			t.Errorf("acknowledged %d at %d", w.acked, w.h.View().Sequence())
+		if w.seen().acked != 0 || w.h.View().Sequence() != 2 {
+			t.Errorf("acknowledged %d at %d", w.seen().acked, w.h.View().Sequence())
 		}
 		w.h.Acknowledge(2)
 		synctest.Wait()
-		if w.acked != 2 {
-			t.Errorf("acknowledged %d; want 2", w.acked)
+		if w.seen().acked != 2 {
+			t.Errorf("acknowledged %d; want 2", w.seen().acked)
 		}
 	})
 }
@@ -278,8 +278,8 @@ func TestLeavesOnlyWhenItStops(t *testing.T) {
 			cancel(cause)
 			<-done
 		}
-		if w.left != 1 {
-			t.Errorf("left %d times; want once", w.left)
+		if w.seen().left != 1 {
+			t.Errorf("left %d times; want once", w.seen().left)
 		}
 	})
 }
@@ -330,8 +330,8 @@ func TestExceptionsAreBelievedWhenTheyAreNewEnough(t *testing.T) {
 		if w.h.Except(w.IssuerID(), serial, at-1) || !w.refuses(victim) {
 			t.Error("an answer from before the snapshot was believed")
 		}
-		before := len(w.updates)
-		if !w.h.Except(w.IssuerID(), serial, at) || w.refuses(victim) || len(w.updates) != before+1 {
+		before := len(w.seen().updates)
+		if !w.h.Except(w.IssuerID(), serial, at) || w.refuses(victim) || len(w.seen().updates) != before+1 {
 			t.Error("a full check was not believed, or not published")
 		}
 		w.feed.Revoke(victim)

@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,6 +19,25 @@ import (
 	"github.com/handfast/handfast/certs/feed"
 )
 
+// record is what happened.
+type record struct {
+	updates []Update
+	causes  map[string]int // of refusals
+	acked   uint64
+	streams int
+	polls   int
+	left    int
+}
+
+// seen is what happened so far.
+func (w *world) seen() record {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.record
+	r.updates, r.causes = slices.Clone(r.updates), maps.Clone(r.causes)
+	return r
+}
+
 // world is a CA with a feed, a holder that follows it, and whoever stands between them.
 type world struct {
 	*testpki.PKI
@@ -25,14 +46,8 @@ type world struct {
 	h    *Holder
 	log  *lockedBuffer
 
-	mu      sync.Mutex
-	updates []Update
-	causes  map[string]int
-	acked   uint64
-	streams int
-	polls   int
-	left    int
-
+	mu sync.Mutex
+	record
 	patience time.Duration
 
 	// What the one in between does; changed through do.
@@ -43,7 +58,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	pki := testpki.New(t, "test.example", time.Now)
-	w := &world{PKI: pki, t: t, feed: pki.NewFeed(), log: &lockedBuffer{}, causes: make(map[string]int), patience: time.Hour}
+	w := &world{PKI: pki, t: t, feed: pki.NewFeed(), log: &lockedBuffer{}, record: record{causes: make(map[string]int)}, patience: time.Hour}
 	w.h = New(w.config(nil))
 	return w
 }
@@ -61,11 +76,15 @@ func (w *world) config(view *feed.View) Config {
 			w.mu.Unlock()
 			w.h.Acknowledge(update.View.Sequence())
 		},
-		Refused:  func(cause string) { w.do(func() { w.causes[cause]++ }) },
-		Patience: func() time.Duration { return w.patience },
-		Delay:    func(int, error) time.Duration { return time.Second },
-		Failed:   func(error, time.Duration) {},
-		Now:      time.Now, Jitter: func() float64 { return 0.5 },
+		Refused: func(cause string) { w.do(func() { w.causes[cause]++ }) },
+		Patience: func() time.Duration {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.patience
+		},
+		Delay:  func(int, error) time.Duration { return time.Second },
+		Failed: func(error, time.Duration) {},
+		Now:    time.Now, Jitter: func() float64 { return 0.5 },
 		Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 	}
 }

@@ -90,17 +90,19 @@ func TestMeddlingIsRefused(t *testing.T) {
 				defer stop()
 				w.do(func() {
 					w.meddle = func(_, _ int, message api.FeedMessage) ([]api.FeedMessage, error) {
-						m.seen = append(m.seen, message)
+						w.do(func() { m.seen = append(m.seen, message) })
 						return one(message), nil
 					}
 				})
 				after(time.Minute)
 				w.do(func() { m.seen = m.seen[:0] })
 				after(time.Minute)
-				if w.h.Mode() != ModeStream || len(m.seen) < 10 {
-					t.Fatalf("mode %s after %d messages", w.h.Mode(), len(m.seen))
-				}
-				streams := w.streams
+				w.do(func() {
+					if w.h.Mode() != ModeStream || len(m.seen) < 10 {
+						t.Errorf("mode %s after %d messages", w.h.Mode(), len(m.seen))
+					}
+				})
+				streams := w.seen().streams
 				w.do(func() {
 					w.meddle = func(_, _ int, message api.FeedMessage) ([]api.FeedMessage, error) {
 						if isStatement(message) {
@@ -115,10 +117,10 @@ func TestMeddlingIsRefused(t *testing.T) {
 				w.feed.Revoke(second)
 				after(3 * Heartbeat)
 				w.do(func() { w.meddle = nil })
-				if w.causes[tt.cause] == 0 {
-					t.Fatalf("refused %v; want %s", w.causes, tt.cause)
+				if w.seen().causes[tt.cause] == 0 {
+					t.Fatalf("refused %v; want %s", w.seen().causes, tt.cause)
 				}
-				if w.streams == streams {
+				if w.seen().streams == streams {
 					t.Error("the connection was not dropped")
 				}
 				if n := strings.Count(w.log.String(), "why="+tt.cause); n != 1 {
@@ -128,8 +130,8 @@ func TestMeddlingIsRefused(t *testing.T) {
 					t.Error("the log does not say what to do")
 				}
 				after(2 * silence)
-				if !w.refuses(first) || !w.refuses(second) || w.h.View().Sequence() != w.feed.Sequence() || w.acked != w.feed.Sequence() {
-					t.Errorf("stands at %d, acknowledged %d; the CA at %d\n%s", w.h.View().Sequence(), w.acked, w.feed.Sequence(), w.log)
+				if !w.refuses(first) || !w.refuses(second) || w.h.View().Sequence() != w.feed.Sequence() || w.seen().acked != w.feed.Sequence() {
+					t.Errorf("stands at %d, acknowledged %d; the CA at %d\n%s", w.h.View().Sequence(), w.seen().acked, w.feed.Sequence(), w.log)
 				}
 			})
 		})
@@ -146,8 +148,8 @@ func TestForeignTrustDomainIsRefused(t *testing.T) {
 		stop := w.run()
 		defer stop()
 		after(time.Minute)
-		if w.causes[CauseDomain] == 0 || w.h.View() != nil {
-			t.Errorf("refused %v", w.causes)
+		if w.seen().causes[CauseDomain] == 0 || w.h.View() != nil {
+			t.Errorf("refused %v", w.seen().causes)
 		}
 	})
 }
@@ -165,8 +167,8 @@ func TestOlderLedgerIsRefusedAndSaid(t *testing.T) {
 		after(time.Second) // between two heartbeats
 		w.feed.Rewind(at - 1)
 		after(time.Minute)
-		if w.causes[CauseRollback] == 0 || w.causes[CauseReplayed] > 0 {
-			t.Errorf("refused %v; want %s", w.causes, CauseRollback)
+		if w.seen().causes[CauseRollback] == 0 || w.seen().causes[CauseReplayed] > 0 {
+			t.Errorf("refused %v; want %s", w.seen().causes, CauseRollback)
 		}
 		if w.h.View().Sequence() != at || !w.refuses(victim) {
 			t.Error("the holder went back with the CA")
@@ -179,7 +181,7 @@ func TestOlderLedgerIsRefusedAndSaid(t *testing.T) {
 		w.feed.Revoke(next)
 		after(time.Minute)
 		if !w.refuses(next) {
-			t.Errorf("not followed again: refused %v", w.causes)
+			t.Errorf("not followed again: refused %v", w.seen().causes)
 		}
 	})
 }
@@ -210,8 +212,8 @@ func TestDelayShowsInTheViewsAge(t *testing.T) {
 		if age := time.Since(w.h.View().SignedAt()); age < 10*time.Second || age > 20*time.Second {
 			t.Errorf("age %v", age)
 		}
-		if len(w.causes) > 0 {
-			t.Errorf("refused %v", w.causes)
+		if len(w.seen().causes) > 0 {
+			t.Errorf("refused %v", w.seen().causes)
 		}
 	})
 }
