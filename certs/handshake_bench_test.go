@@ -33,7 +33,30 @@ func BenchmarkMutualHandshake(b *testing.B) {
 		server.CurvePreferences, client.CurvePreferences = group.curves, group.curves
 		b.Run(group.name+"/bare", func(b *testing.B) { handshakes(b, bareServer, bareClient) })
 		b.Run(group.name+"/certs", func(b *testing.B) { handshakes(b, server, client) })
+		b.Run(group.name+"/certs-forgetful", func(b *testing.B) {
+			handshakes(b, forgetful(server, fixed{api, nil}), forgetful(client, fixed{web, nil}))
+		})
 	}
+}
+
+// forgetful is config with a full verification of each peer, for what the memory saves.
+func forgetful(config *tls.Config, src Source) *tls.Config {
+	usage := x509.ExtKeyUsageServerAuth
+	if config.ClientAuth != tls.NoClientCert {
+		usage = x509.ExtKeyUsageClientAuth
+	}
+	config = config.Clone()
+	config.VerifyConnection = func(cs tls.ConnectionState) error {
+		_, err := newEndpointFor(src, usage).judge(cs.PeerCertificates, nil)
+		return err
+	}
+	return config
+}
+
+func newEndpointFor(src Source, usage x509.ExtKeyUsage) *endpoint {
+	e := newEndpoint(src, usage, nil)
+	e.authorize = func(Peer) (Cause, error) { return "", nil }
+	return e
 }
 
 func handshakes(b *testing.B, server, client *tls.Config) {

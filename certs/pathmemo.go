@@ -21,8 +21,8 @@ const maxPathMemo = 512
 // when the roots change, and to be sure when policy or revocation do. An entry counts from the last moment to
 // the next at which any of those certificates begins or ceases to be valid.
 //
-// It is safe for concurrent use. It keeps the parsed certificates alive, so that crypto/tls, which
-// looks for them too, does not parse them again. A nil memo remembers nothing.
+// It is safe for concurrent use. It keeps the parsed certificates alive, so that a client of crypto/tls, which
+// looks for them too, does not parse its server's again. A nil memo remembers nothing.
 type pathMemo struct {
 	mu    sync.Mutex
 	about Snapshot // what the entries were found with
