@@ -37,8 +37,8 @@
 //
 // Everything is checked in tls.Config's VerifyConnection, which runs on resumed
 // sessions too (VerifyPeerCertificate does not): the chain by RFC 5280, the one SPIFFE ID of
-// an X.509-SVID, its trust domain, revocation and its freshness, then policy. Verify does it
-// for programs that do not use crypto/tls. This process's own certificate is checked as well: an
+// an X.509-SVID, its trust domain, revocation and its freshness, what is stapled, then policy. Verify
+// does it, but for the staple, for programs that do not use crypto/tls. This process's own certificate is checked as well: an
 // expired one is never shown.
 //
 // A handshake happens once, a connection may last for days. Enforce checks each HTTP
