@@ -49,7 +49,7 @@ func (a *Agent) tellSilence(over bool, until time.Time) {
 		return
 	}
 	a.logger.Error("the CA's feed has been silent for too long: every peer is refused and open connections are cut",
-		append(fields, "until", until, "advice", "look at the CA and the way to it; how long a service goes on is set with: handfast service set NAME --max-silence")...)
+		append(fields, "until", until, "advice", "look at the CA and the way to it; how long a service goes on is its max_silence: handfast service apply, or add with --max-silence")...)
 }
 
 // limitText is a policy of silence in words.
