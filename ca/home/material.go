@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/handfast/handfast/issuer"
@@ -81,23 +82,39 @@ type daemonKeys struct {
 	closer  io.Closer // of the issuing key
 }
 
+// openKeys opens both at once: to turn the passphrase into a key takes some 90 ms on purpose.
 func (c *Config) openKeys(ctx context.Context) (daemonKeys, error) {
 	passphrase, err := c.ReadPassphrase()
 	if err != nil {
 		return daemonKeys{}, err
 	}
+	var keys daemonKeys
+	var tokenErr, issuingErr error
+	var opening sync.WaitGroup
+	opening.Go(func() { keys.token, tokenErr = c.openTokenKey(passphrase) })
+	opening.Go(func() { keys.issuing, keys.closer, issuingErr = keystore.Open(ctx, c.IssuingKey, passphrase) })
+	opening.Wait()
+	switch {
+	case tokenErr == nil && issuingErr == nil:
+		return keys, nil
+	case issuingErr == nil:
+		return daemonKeys{}, errors.Join(tokenErr, keys.closer.Close())
+	case tokenErr != nil: // one of the two is enough to tell
+		return daemonKeys{}, tokenErr
+	default:
+		return daemonKeys{}, c.explain(issuingErr)
+	}
+}
+
+func (c *Config) openTokenKey(passphrase []byte) ([]byte, error) {
 	token, err := keystore.OpenSecret(c.Dir.TokenKey(), passphrase)
 	if err != nil {
-		return daemonKeys{}, c.explain(err)
+		return nil, c.explain(err)
 	}
 	if len(token) != tokenKeySize {
-		return daemonKeys{}, fmt.Errorf("%s holds %d bytes instead of %d; restore it from a backup", c.Dir.TokenKey(), len(token), tokenKeySize)
+		return nil, fmt.Errorf("%s holds %d bytes instead of %d; restore it from a backup", c.Dir.TokenKey(), len(token), tokenKeySize)
 	}
-	signer, closer, err := keystore.Open(ctx, c.IssuingKey, passphrase)
-	if err != nil {
-		return daemonKeys{}, c.explain(err)
-	}
-	return daemonKeys{issuing: signer, token: token, closer: closer}, nil
+	return token, nil
 }
 
 // assemble makes the issuer. Leaf keys that it refuses are the root's, because whoever
