@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/handfast/handfast/agent/holder"
@@ -23,9 +22,6 @@ type fakeStream struct {
 	since    uint64
 	messages []api.FeedMessage // that wait
 	started  bool
-
-	mu   sync.Mutex
-	left bool
 }
 
 func (c *fakeConn) Feed(ctx context.Context, since uint64, agent string) (holder.Stream, error) {

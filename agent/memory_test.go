@@ -26,7 +26,6 @@ func TestAMillionRevokedSerialsStaySmall(t *testing.T) {
 	statement.Snapshot = feed.NewSet(hashes)
 	size := len(statement.Snapshot.Bytes())
 	message := ca.feed.Message(statement)
-	hashes, statement = nil, nil
 	ca.snapshot = &message
 	cfg := ca.config(log)
 	cfg.StateDir = t.TempDir() + "/state"
