@@ -1,0 +1,91 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/handfast/handfast/internal/harness"
+)
+
+// The CA dies by SIGKILL when it is about to sync the revocation's commit: the record is
+// written, nobody was told, the operator's command fails. After the restart the revocation
+// arrives at the agents by itself, and the open connection is cut.
+func TestRevocationArrivesAfterTheCAWasKilledBeforeThePush(t *testing.T) {
+	t.Parallel()
+	need(t, "strace")
+	ctx := within(t, 2*time.Minute)
+	ca := startCA(ctx, t)
+	handfast(ctx, t, ca, "service", "add", "web")
+	handfast(ctx, t, ca, "service", "add", "orders", "--callers", "web")
+	dir := t.TempDir()
+	target, door, inbound := filepath.Join(dir, "echo.sock"), filepath.Join(dir, "door.sock"), freeAddress(t)
+	echo(t, target)
+	orders := startAgent(ctx, t, ca, "orders", dir, "--inbound", inbound+"=unix:"+target)
+	startAgent(ctx, t, ca, "web", dir, "--outbound", "unix:"+door+"=orders@"+inbound)
+	conn := talk(ctx, t, door)
+
+	from := orders.Lines()
+	for attempt := 1; !killWhileRevoking(ctx, t, ca, "web"); attempt++ {
+		if attempt == 5 {
+			t.Fatal("the CA never died with the revocation in its ledger")
+		}
+		if err := ping(conn); err != nil {
+			t.Fatalf("nothing is revoked, but the connection has ended: %v", err)
+		}
+	}
+	awaitEnd(t, conn, door)
+	if _, err := orders.WaitLog(ctx, from, "what is revoked has changed"); err != nil {
+		t.Error(err)
+	}
+}
+
+// killWhileRevoking reports whether the revocation is in the ledger of the CA that it leaves running.
+// Another write may have come first, and died in its place.
+func killWhileRevoking(ctx context.Context, t *testing.T, ca *harness.CA, service string) bool {
+	t.Helper()
+	tracer := exec.CommandContext(ctx, "strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:signal=SIGKILL",
+		"-o", filepath.Join(t.TempDir(), "trace"), "-p", fmt.Sprint(ca.Process.PID()))
+	tracer.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := tracer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	awaitTraced(t, ca.Process.PID())
+	if out, err := ca.Handfast(ctx, "revoke", "--service", service, "--reason", "keyCompromise", "--yes", "--timeout", "5s"); err == nil {
+		t.Fatalf("the CA answered, and did not die: %s", out)
+	}
+	<-ca.Process.Done()
+	_ = tracer.Wait() // it ends with what it traces
+	serve(ctx, t, ca)
+	listed := handfast(ctx, t, ca, "list", "--service", service, "--status", "revoked", "-o", "json")
+	return strings.Contains(listed, `"status": "revoked"`)
+}
+
+// awaitTraced waits until every thread of a process is traced, and skips the test where that may not be.
+func awaitTraced(t *testing.T, pid int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); untraced(pid); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Skip("the daemon cannot be traced here")
+		}
+	}
+}
+
+func untraced(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid)) // the pattern is well-formed
+	for _, thread := range threads {
+		status, err := os.ReadFile(thread)
+		if err == nil && strings.Contains(string(status), "TracerPid:\t0\n") {
+			return true
+		}
+	}
+	return len(threads) == 0
+}
