@@ -49,6 +49,9 @@ func (c *CA) fulfilOnce(ctx context.Context, o order) (Certificate, bool, error)
 	if err := c.checkClock(now, o.signing.issuer); err != nil {
 		return Certificate{}, false, err
 	}
+	if err := c.maySign(o); err != nil {
+		return Certificate{}, false, err
+	}
 	signed, err := c.sign(ctx, o, now)
 	if err != nil {
 		return Certificate{}, false, err

@@ -36,7 +36,8 @@ const (
 	KindOperator Kind = "operator"
 	KindServer   Kind = "server"
 	KindOCSP     Kind = "ocsp"
-	KindFeed     Kind = "feed" // who signs the feed of revocations
+	KindFeed     Kind = "feed"   // who signs the feed of revocations
+	KindIssuer   Kind = "issuer" // an issuing CA itself; recorded when it is revoked
 )
 
 // Method says how a certificate was asked for.
@@ -152,7 +153,8 @@ type RevokeSelection struct {
 	// It lies before now by the longest grace, because within it a certificate can be rekeyed.
 	ExpiresAfter time.Time
 	// Record is recorded first, in the same transaction, when the ledger does not know
-	// Serial: a certificate from after the backup that was restored. Nil: ErrNotFound then.
+	// Serial: a certificate from after the backup that was restored, or an issuing CA's own.
+	// Nil: ErrNotFound then.
 	Record *Certificate
 }
 
@@ -165,6 +167,7 @@ type RevokeOutcome struct {
 	Already  []Certificate // unchanged, because they were in that state, or revoked for good, before; the first MaxOutcome
 	Total    int           // how many Revoked stands for
 	Sequence uint64        // the last entry of the log about any of them; 0 is none
+	Affected int           // of an issuing CA: the live certificates that it signed; the CA sets it
 }
 
 // Counts are the totals that status shows.
@@ -207,6 +210,8 @@ type Ledger interface {
 	Purge(ctx context.Context, before time.Time, limit int) (int, error)
 	// Counts returns totals as of now.
 	Counts(ctx context.Context, now time.Time) (Counts, error)
+	// Signed counts what an issuer signed that expires then or later and is neither revoked nor on hold.
+	Signed(ctx context.Context, issuer string, expiresAfter time.Time) (int, error)
 	// Probe proves that the ledger can be written durably, by writing.
 	Probe(ctx context.Context) error
 

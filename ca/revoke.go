@@ -16,7 +16,8 @@ import (
 const syncTimeout = 10 * time.Second
 
 // Revoke revokes one certificate, by serial or DER, or every live one of a service or an
-// identity, or of all services; with IssuedBefore only what was issued before that time.
+// identity, or of all services; with IssuedBefore only what was issued before that time. With
+// Issuer it revokes an issuing CA's own certificate, and nothing that it signed is good any more.
 // The reason certificateHold puts on hold instead and removeFromCRL releases; every other
 // one is final, also for what is on hold. When Revoke returns without an error all
 // of it is durable, in one transaction, and OCSP shows it. Certificates that
@@ -29,7 +30,7 @@ func (c *CA) Revoke(ctx context.Context, actor policy.Operator, r api.RevokeRequ
 }
 
 func (c *CA) revoke(ctx context.Context, actor policy.Operator, r api.RevokeRequest) (RevokeOutcome, error) {
-	if err := checkReason(r.Reason); err != nil {
+	if err := checkReason(r); err != nil {
 		return RevokeOutcome{}, err
 	}
 	selection, service, err := c.selectRevoked(ctx, r)
@@ -43,6 +44,9 @@ func (c *CA) revoke(ctx context.Context, actor policy.Operator, r api.RevokeRequ
 	by, err := c.operatorID(actor.Name)
 	if err != nil {
 		return RevokeOutcome{}, refuse(api.CodeForbidden, "", "%v", err)
+	}
+	if r.Issuer != "" {
+		return c.revokeIssuer(ctx, by.String(), selection, r)
 	}
 	return c.revokeSelected(ctx, by.String(), selection, r.Reason, r.DryRun)
 }
@@ -100,14 +104,17 @@ func deedOf(reason certs.Reason) deed {
 	}
 }
 
-// checkReason keeps to what can be said of a leaf.
-func checkReason(reason certs.Reason) error {
-	switch reason {
+// checkReason keeps to what can be said of a leaf, or of an issuing CA.
+func checkReason(r api.RevokeRequest) error {
+	if r.Issuer != "" {
+		return checkIssuerReason(r.Reason)
+	}
+	switch r.Reason {
 	case certs.Unspecified, certs.KeyCompromise, certs.AffiliationChanged, certs.Superseded, certs.CessationOfOperation, certs.PrivilegeWithdrawn,
 		certs.CertificateHold, certs.RemoveFromCRL:
 		return nil
 	default:
 		return refuse(api.CodeBadRequest, "use keyCompromise, superseded, cessationOfOperation, affiliationChanged, privilegeWithdrawn or unspecified; certificateHold to hold, removeFromCRL to release",
-			"reason %s is not for a certificate that is no CA's", reason)
+			"reason %s is not for a certificate that is no CA's", r.Reason)
 	}
 }

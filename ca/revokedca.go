@@ -39,7 +39,7 @@ func caChain(ders [][]byte) ([]caCertificate, error) {
 	return chain, nil
 }
 
-// authorityRevoked refuses when a CRL that the publisher serves lists one of chain: whoever
+// authorityRevoked refuses when the log, or a CRL that the publisher serves, lists one of chain: whoever
 // has that CA's key can make certificates, so what it signed proves nothing.
 func (c *CA) authorityRevoked(chain []caCertificate) error {
 	if why := c.revokedAbove(chain); why != "" {
@@ -52,7 +52,7 @@ func (c *CA) authorityRevoked(chain []caCertificate) error {
 func (c *CA) revokedAbove(chain []caCertificate) string {
 	for _, link := range chain {
 		if entry, revoked := c.publisher.Revoked(link.issuer, link.serial); revoked {
-			return fmt.Sprintf("the issuing CA's certificate %s is revoked (%s) by CRL %d of %s", link.serial, entry.Reason, entry.Sequence, link.issuer)
+			return fmt.Sprintf("the issuing CA's certificate %s is revoked (%s), says number %d of its issuer %s", link.serial, entry.Reason, entry.Sequence, link.issuer)
 		}
 	}
 	return ""

@@ -21,12 +21,21 @@ const (
 	taskFeedSigner    = "feed_signer" // in metrics and the log
 )
 
-// Run makes the OCSP responders and the feed's signer before anything else, then keeps them
-// fresh, purges and carries the publisher's changes to Changed and to the feed until ctx ends. It
-// returns an error only if the first responders and signer cannot be made. Call it once.
-func (c *CA) Run(ctx context.Context) error {
+// Prepare makes the OCSP responders and the feed's signer, where they are missing. Whoever
+// serves calls it before he listens, so that the first request finds them.
+func (c *CA) Prepare(ctx context.Context) error {
 	if err := errors.Join(c.RotateResponders(ctx), c.RotateFeedSigner(ctx)); err != nil {
 		return fmt.Errorf("ca: %w", err)
+	}
+	return nil
+}
+
+// Run prepares before anything else, then keeps responders and signer
+// fresh, purges and carries the publisher's changes to the feed until ctx ends. It returns an
+// error only if the first responders and signer cannot be made. Call it once.
+func (c *CA) Run(ctx context.Context) error {
+	if err := c.Prepare(ctx); err != nil {
+		return err
 	}
 	var group errgroup.Group
 	group.Go(func() error { c.every(ctx, responderInterval, "responder", c.RotateResponders); return nil })

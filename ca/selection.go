@@ -31,16 +31,20 @@ func (s RevokeSelection) String() string {
 // only an admin's rights reach there.
 func (c *CA) selectRevoked(ctx context.Context, r api.RevokeRequest) (RevokeSelection, string, error) {
 	named := 0
-	for _, given := range []bool{!r.Serial.IsZero(), len(r.Certificate) > 0, r.Service != "", !r.ID.IsZero(), r.AllServices} {
+	for _, given := range []bool{!r.Serial.IsZero(), len(r.Certificate) > 0, r.Service != "", !r.ID.IsZero(), r.AllServices, r.Issuer != ""} {
 		if given {
 			named++
 		}
 	}
 	if named != 1 {
-		return RevokeSelection{}, "", refuse(api.CodeBadRequest, "", "give exactly one of serial, certificate, service, id and all_services")
+		return RevokeSelection{}, "", refuse(api.CodeBadRequest, "", "give exactly one of serial, certificate, service, id, issuer and all_services")
 	}
 	if !r.Serial.IsZero() || len(r.Certificate) > 0 {
 		return c.selectOne(ctx, r)
+	}
+	if r.Issuer != "" {
+		selection, err := c.selectIssuer(r)
+		return selection, "", err
 	}
 	cutOff, err := c.cutOff(r)
 	if err != nil {

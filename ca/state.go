@@ -98,6 +98,9 @@ func (c *CA) Standing(issuerID string, serial certs.Serial) error {
 func (c *CA) RevocationOf(ctx context.Context, issuerID string, serial certs.Serial) (api.RevocationState, error) {
 	entry, revoked := c.publisher.Revoked(issuerID, serial)
 	if !revoked {
+		if c.isAbove(caCertificate{issuerID, serial}) {
+			return api.RevocationState{}, nil
+		}
 		row, err := c.ledger.Certificate(ctx, serial)
 		switch {
 		case errors.Is(err, ErrNotFound) || err == nil && row.Issuer != issuerID:

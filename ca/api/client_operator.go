@@ -13,7 +13,7 @@ import (
 // CertificateQuery selects certificates to list; the zero value selects all.
 type CertificateQuery struct {
 	Service  string
-	Kind     string        // service, operator, server, ocsp, feed
+	Kind     string        // service, operator, server, ocsp, feed, issuer
 	Status   string        // valid, expired, revoked
 	Expiring time.Duration // valid now and expired this long from now
 	Search   string        // part of a name, or a serial's beginning

@@ -174,7 +174,7 @@ type IssueRequest struct {
 // Certificate is one row of the ledger.
 type Certificate struct {
 	Serial    certs.Serial `json:"serial"`
-	Kind      string       `json:"kind"` // service, operator, server, ocsp, feed
+	Kind      string       `json:"kind"` // service, operator, server, ocsp, feed, issuer
 	Service   string       `json:"service,omitempty"`
 	ID        certs.ID     `json:"id"`
 	DNSNames  []string     `json:"dns_names,omitempty"`
@@ -208,8 +208,9 @@ type RevokeRequest struct {
 	Service     string       `json:"service,omitempty"`      // every live certificate of it
 	ID          certs.ID     `json:"id,omitzero"`            // every live certificate of a service's or an operator's identity
 	AllServices bool         `json:"all_services,omitempty"` // every service's; needs IssuedBefore
+	Issuer      string       `json:"issuer,omitempty"`       // key id of an issuing CA: its own certificate, for good
 
-	// IssuedBefore keeps to certificates that were issued before, but for a Serial or a Certificate.
+	// IssuedBefore keeps to certificates that were issued before, but for a Serial, a Certificate or an Issuer.
 	IssuedBefore time.Time    `json:"issued_before,omitzero"`
 	Reason       certs.Reason `json:"reason"`
 	DryRun       bool         `json:"dry_run,omitempty"` // only say what would be hit
@@ -223,6 +224,8 @@ type RevokeResult struct {
 	Total    int           `json:"total"`    // how many Revoked stands for: it lists the first 1000
 	Sequence uint64        `json:"sequence"` // the revocation log's number of the last entry
 	DryRun   bool          `json:"dry_run,omitempty"`
+	// Affected is how many live certificates an issuing CA signed, which nobody accepts after it is revoked.
+	Affected int `json:"affected,omitempty"`
 }
 
 // Service is a registered service.

@@ -27,8 +27,11 @@ type RootCRLOptions struct {
 	Revoke         string // a certificate to add, in PEM; "" adds none
 	Reason         certs.Reason
 	Import         string // instead: a CRL that was made elsewhere
-	First          bool   // there has never been one: without it a missing file is an error
-	Now            time.Time
+	// Ledger returns what the ledger revokes of what the issuer with this key id signed, to be
+	// listed with the rest; nil is nothing.
+	Ledger func(ctx context.Context, issuerID string) ([]x509.RevocationListEntry, error)
+	First  bool // there has never been one: without it a missing file is an error
+	Now    time.Time
 }
 
 // RenewRootCRL makes the next CRL of the root with the root's key, or takes one that
@@ -88,14 +91,23 @@ func (c *Config) nextRootCRL(ctx context.Context, o RootCRLOptions, root *x509.C
 	case !o.First:
 		return nil, fmt.Errorf("%s is not there, and a new list would forget what was revoked: put the last one back (or --import it), or say --first if this root never had one", c.Dir.RootCRL())
 	}
+	var also []x509.RevocationListEntry
+	if o.Ledger != nil {
+		var err error
+		if also, err = o.Ledger(ctx, issuer.KeyID(root)); err != nil {
+			return nil, fmt.Errorf("read what the ledger revokes: %w", err)
+		}
+	}
 	if o.Revoke != "" {
 		entry, err := revocationOf(o.Revoke, root, o.Reason, o.Now)
 		if err != nil {
 			return nil, err
 		}
-		known := slices.ContainsFunc(revoked, func(e x509.RevocationListEntry) bool { return e.SerialNumber.Cmp(entry.SerialNumber) == 0 })
-		if !known {
-			revoked = append(slices.Clone(revoked), entry)
+		also = append(also, entry)
+	}
+	for _, entry := range also {
+		if !lists(revoked, entry.SerialNumber) {
+			revoked = append(slices.Clip(revoked), entry)
 		}
 	}
 	signer, closer, err := c.openRootKey(ctx, o)
@@ -107,6 +119,10 @@ func (c *Config) nextRootCRL(ctx context.Context, o RootCRLOptions, root *x509.C
 	}
 	der, err := signRootCRL(root, signer, revoked, number, o.Now)
 	return der, errors.Join(err, closer())
+}
+
+func lists(revoked []x509.RevocationListEntry, serial *big.Int) bool {
+	return slices.ContainsFunc(revoked, func(e x509.RevocationListEntry) bool { return e.SerialNumber.Cmp(serial) == 0 })
 }
 
 func (c *Config) openRootKey(ctx context.Context, o RootCRLOptions) (crypto.Signer, func() error, error) {

@@ -43,9 +43,9 @@ func (s *Server) certificateQuery(r *request) (ca.CertificateQuery, error) {
 		return ca.CertificateQuery{}, badRequest("query parameter service is too long")
 	}
 	switch query.Kind {
-	case "", ca.KindService, ca.KindOperator, ca.KindServer, ca.KindOCSP, ca.KindFeed:
+	case "", ca.KindService, ca.KindOperator, ca.KindServer, ca.KindOCSP, ca.KindFeed, ca.KindIssuer:
 	default:
-		return ca.CertificateQuery{}, badRequest("kind is one of service, operator, server, ocsp, feed")
+		return ca.CertificateQuery{}, badRequest("kind is one of service, operator, server, ocsp, feed, issuer")
 	}
 	switch query.Status {
 	case "", ca.StatusValid, ca.StatusExpired, ca.StatusRevoked, ca.StatusHeld:
@@ -105,7 +105,7 @@ func (s *Server) revoke(r *request) (*answer, error) {
 		return nil, err
 	}
 	now := s.cfg.Now()
-	result := api.RevokeResult{Revoked: make([]api.Certificate, 0, len(outcome.Revoked)), Total: outcome.Total, Sequence: sequence, DryRun: body.DryRun}
+	result := api.RevokeResult{Revoked: make([]api.Certificate, 0, len(outcome.Revoked)), Total: outcome.Total, Sequence: sequence, DryRun: body.DryRun, Affected: outcome.Affected}
 	for i := range outcome.Revoked {
 		result.Revoked = append(result.Revoked, wireCertificate(&outcome.Revoked[i], now))
 	}

@@ -120,6 +120,9 @@ func newEnroller(cfg *home.Config, material *home.Material, now func() time.Time
 // run serves until ctx ends. The server goes first: while it finishes what was
 // accepted, the CA and the publisher still work; only then they stop.
 func (d *daemon) run(ctx context.Context, listeners *server.Listeners) error {
+	if err := d.ca.Prepare(ctx); err != nil {
+		return err
+	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	parts, failing := errgroup.WithContext(background)

@@ -23,7 +23,10 @@ const (
 
 const rootCRLLong = `root-crl makes the next CRL of the root, which says which issuing certificates are revoked. It
 needs the root's key for the moment. A CRL is good for a year; a running daemon publishes the
-new one within seconds. Without a fresh one agents refuse every certificate of this CA.`
+new one within seconds. Without a fresh one agents refuse every certificate of this CA.
+
+What handfast revoke --issuer has put into the ledger is listed with the rest, but for --import:
+then the CRL is taken as it is, and /readyz names what it lacks. It works beside a running daemon.`
 
 func newRootCRLCommand(env *environment) *cobra.Command {
 	var o home.RootCRLOptions
@@ -49,6 +52,9 @@ func newRootCRLCommand(env *environment) *cobra.Command {
 				return err
 			}
 			o.Now = env.now()
+			o.Ledger = func(ctx context.Context, root string) ([]x509.RevocationListEntry, error) {
+				return env.revokedByLedger(ctx, cfg.Dir, root)
+			}
 			list, err := cfg.RenewRootCRL(cmd.Context(), o)
 			if err != nil {
 				return err

@@ -36,6 +36,8 @@ func Run(t *testing.T, open func(t *testing.T) ca.Ledger) {
 		{"Revoke by serial", (*suite).revokeSerial},
 		{"Revoke what the ledger lost", (*suite).revokeUnknown},
 		{"Revoke by service", (*suite).revokeService},
+		{"Revoke an issuing CA", (*suite).revokeIssuer},
+		{"What an issuing CA signed", (*suite).signed},
 		{"Revoke: bounded outcome", (*suite).revokeMany},
 		{"Revoke: dry run", (*suite).revokeDryRun},
 		{"Hold, release, revoke", (*suite).holds},
