@@ -23,6 +23,7 @@ import (
 // fakeCA answers the operators' routes out of memory, with the API's real types. What it
 // returns is fixed where a test compares tables, and as hostile as the tests need it.
 type fakeCA struct {
+	issuerRevoked bool
 	*pki
 	t      testing.TB
 	api    *httptest.Server

@@ -40,6 +40,9 @@ func outcome(reason certs.Reason) (to string, from map[string]bool) {
 
 func (f *fakeCA) revoke(r *http.Request) (any, error) {
 	body := decode[api.RevokeRequest](f, r)
+	if body.Issuer != "" {
+		return f.revokeIssuer(&body)
+	}
 	result := api.RevokeResult{DryRun: body.DryRun, Sequence: 9}
 	if body.Reason == certs.Superseded {
 		result.Sequence = 10 // which every agent comes to enforce
@@ -75,5 +78,24 @@ func (f *fakeCA) revoke(r *http.Request) (any, error) {
 		return nil, &api.Error{Code: api.CodeNotFound, Message: "no such certificate"}
 	}
 	result.Total = len(result.Revoked)
+	return result, nil
+}
+
+// revokeIssuer knows one issuing CA, and nothing of what follows from its end.
+func (f *fakeCA) revokeIssuer(body *api.RevokeRequest) (any, error) {
+	if body.Issuer != "5e1f" {
+		return nil, &api.Error{Code: api.CodeNotFound, Message: "there is no issuing CA with the key id " + body.Issuer}
+	}
+	if body.Reason != certs.CACompromise && body.Reason != certs.Unspecified {
+		return nil, &api.Error{Code: api.CodeBadRequest, Message: "another reason"}
+	}
+	result := &api.RevokeResult{DryRun: body.DryRun, Sequence: 9, Affected: 3}
+	row := api.Certificate{Serial: f.rows[0].Serial, Kind: "issuer", Service: body.Issuer, Status: "valid", NotAfter: time.Now().Add(1000 * time.Hour)}
+	if f.issuerRevoked {
+		result.Already = []api.Certificate{row}
+		return result, nil
+	}
+	f.issuerRevoked = !body.DryRun
+	result.Revoked, result.Total = []api.Certificate{row}, 1
 	return result, nil
 }

@@ -30,15 +30,15 @@ func reasons() []string {
 
 // revokeOptions are the flags of `revoke`.
 type revokeOptions struct {
-	serial, cert, service, id, issuedBefore, reason string
-	all, hold, unhold, dryRun, yes, wait            bool
+	serial, cert, service, id, issuer, issuedBefore, reason string
+	all, hold, unhold, dryRun, yes, wait                    bool
 }
 
 func newRevokeCommand(a *app) *cobra.Command {
 	var flags connect.Flags
 	var o revokeOptions
 	cmd := &cobra.Command{
-		Use:   "revoke {--serial SERIAL | --cert FILE | --service NAME | --spiffe-id ID | --all} [--issued-before TIME] [--hold | --unhold]",
+		Use:   "revoke {--serial SERIAL | --cert FILE | --service NAME | --spiffe-id ID | --all | --issuer KEYID} [--issued-before TIME] [--hold | --unhold]",
 		Short: "Revoke certificates at once, for good or until they are released",
 		Long: `Revoke one certificate, or every live certificate of a service or of a SPIFFE ID.
 --issued-before keeps to those that were issued before a time; with it, --all means
@@ -58,6 +58,11 @@ is 7 when somebody is missing; what was revoked is revoked all the same.
 
 A key whose certificate is revoked for keyCompromise is never certified again.
 
+--issuer revokes an issuing CA's own certificate, and with it everything that it signed:
+agents refuse all of that at once, OCSP calls it revoked, and the CA signs nothing more
+with it. That takes operators' credentials away too, yours included; handfast status
+shows key ids. The root's CRL follows with handfast-ca root-crl and the root's key.
+
 Before more than one certificate is hit a person at a terminal is shown which, and
 asked. Elsewhere all but --serial and --cert needs --yes.`,
 		Example: `  handfast revoke --serial 1f0c5e... --reason keyCompromise
@@ -67,6 +72,7 @@ asked. Elsewhere all but --serial and --cert needs --yes.`,
   handfast revoke --spiffe-id spiffe://example.org/shop --unhold
   handfast revoke --all --issued-before 2026-03-01T09:30:00Z --reason keyCompromise
   handfast revoke --service shop --issued-before 2h --yes
+  handfast revoke --issuer 5e1f... --reason cACompromise --dry-run
   handfast revoke --service shop --reason keyCompromise --yes --wait --timeout 10s`,
 		Args: cobra.NoArgs,
 	}
@@ -96,18 +102,22 @@ func (o *revokeOptions) add(cmd *cobra.Command) {
 	f.StringVar(&o.cert, "cert", "", "`FILE` whose first certificate is meant; - is standard input")
 	f.StringVar(&o.service, "service", "", "`NAME` of the service whose live certificates are all meant")
 	f.StringVar(&o.id, "spiffe-id", "", "`ID` of a service or an operator whose live certificates are all meant")
+	f.StringVar(&o.issuer, "issuer", "", "`KEYID` of the issuing CA whose own certificate is meant")
 	f.BoolVar(&o.all, "all", false, "every service's live certificates; only with --issued-before")
 	f.StringVar(&o.issuedBefore, "issued-before", "", "only what was issued before `TIME`: RFC 3339, or a duration ago such as 2h")
 	f.BoolVar(&o.hold, "hold", false, "put on hold instead (certificateHold)")
 	f.BoolVar(&o.unhold, "unhold", false, "release what is on hold instead (removeFromCRL)")
-	f.StringVar(&o.reason, "reason", certs.Unspecified.String(), "one of "+strings.Join(reasons(), ", "))
+	f.StringVar(&o.reason, "reason", certs.Unspecified.String(), "one of "+strings.Join(reasons(), ", ")+"; cACompromise with --issuer")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only say what would be hit")
 	f.BoolVar(&o.wait, "wait", false, "wait until every agent enforces it, and end with a receipt")
 	f.Lookup("timeout").Usage += ", and with --wait for the agents"
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	complete(cmd, "reason", reasons())
-	cmd.MarkFlagsOneRequired("serial", "cert", "service", "spiffe-id", "all")
-	cmd.MarkFlagsMutuallyExclusive("serial", "cert", "service", "spiffe-id", "all")
+	cmd.MarkFlagsOneRequired("serial", "cert", "service", "spiffe-id", "all", "issuer")
+	cmd.MarkFlagsMutuallyExclusive("serial", "cert", "service", "spiffe-id", "all", "issuer")
+	for _, other := range []string{"issued-before", "hold", "unhold", "wait"} { // with the CA's certificate the credential ends that could wait
+		cmd.MarkFlagsMutuallyExclusive("issuer", other)
+	}
 	cmd.MarkFlagsMutuallyExclusive("serial", "issued-before")
 	cmd.MarkFlagsMutuallyExclusive("cert", "issued-before")
 	cmd.MarkFlagsMutuallyExclusive("hold", "unhold", "reason")
@@ -122,7 +132,7 @@ func (a *app) revocation(o revokeOptions) (*api.RevokeRequest, error) {
 	if err != nil {
 		return nil, err
 	}
-	request := &api.RevokeRequest{Reason: reason, Service: o.service, AllServices: o.all, DryRun: o.dryRun}
+	request := &api.RevokeRequest{Reason: reason, Service: o.service, AllServices: o.all, Issuer: o.issuer, DryRun: o.dryRun}
 	if o.all && o.issuedBefore == "" {
 		return nil, fault.Usagef("--all needs --issued-before")
 	}
@@ -188,7 +198,7 @@ func (a *app) revoke(ctx context.Context, client *api.Client, request *api.Revok
 	words := deedOf(request.Reason)
 	if o.several() && !o.dryRun && !o.yes {
 		if !output.IsTerminal(a.stdin) {
-			return nil, a.confirm(words.imperative + " every live certificate" + o.target(request))
+			return nil, a.confirm(words.imperative + " " + o.subject(request))
 		}
 		rehearsal := *request
 		rehearsal.DryRun = true
@@ -196,88 +206,15 @@ func (a *app) revoke(ctx context.Context, client *api.Client, request *api.Revok
 		if err != nil {
 			return nil, connect.Explain("revoke", err)
 		}
-		if n := hit(would); n > 1 {
+		if question := o.question(would, words, request); question != "" {
 			if err := a.preview(would); err != nil {
 				return nil, err
 			}
-			if err := a.confirm(fmt.Sprintf("This "+words.question+".", n, o.target(request))); err != nil {
+			if err := a.confirm(question); err != nil {
 				return nil, err
 			}
 		}
 	}
 	result, err := client.Revoke(ctx, request)
 	return result, connect.Explain("revoke", err)
-}
-
-// target names what is meant, after "certificates".
-func (o *revokeOptions) target(request *api.RevokeRequest) string {
-	text := " of " + o.service + o.id
-	if o.all {
-		text = " of every service"
-	}
-	if !request.IssuedBefore.IsZero() {
-		text += ", issued before " + output.Stamp(request.IssuedBefore)
-	}
-	return text
-}
-
-// maxPreview is how many certificates a person is shown before the question.
-const maxPreview = 20
-
-func (a *app) preview(would *api.RevokeResult) error {
-	shown := would.Revoked[:min(len(would.Revoked), maxPreview)]
-	if err := certificateGrid(shown, false, a.now()).Write(a.stderr, a.errStyle); err != nil {
-		return err
-	}
-	if rest := hit(would) - len(shown); rest > 0 {
-		a.note(fmt.Sprintf("and %d more: --dry-run -o json lists them", rest))
-	}
-	return nil
-}
-
-// hit is how many certificates a result is about; it lists the first thousand.
-func hit(r *api.RevokeResult) int { return max(r.Total, len(r.Revoked)) }
-
-// deed is how people talk of what was asked for.
-type deed struct{ imperative, question, done, would, already string }
-
-func deedOf(reason certs.Reason) deed {
-	switch reason {
-	case certs.CertificateHold:
-		return deed{"hold", "puts %d live certificates%s on hold", "put on hold", "would be put on hold", "already on hold or revoked"}
-	case certs.RemoveFromCRL:
-		return deed{"release", "releases %d certificates%s from hold", "released", "would be released", "already released or revoked for good"}
-	default:
-		return deed{"revoke", "revokes %d live certificates%s, for good", "revoked", "would be revoked", "already revoked before"}
-	}
-}
-
-func (a *app) writeRevoked(r *api.RevokeResult, words deed, format output.Format) error {
-	if len(r.Revoked) > 0 {
-		if err := certificateGrid(r.Revoked, format == output.Wide, a.now()).Write(a.stdout, a.outStyle); err != nil {
-			return err
-		}
-	}
-	verb := words.done
-	if r.DryRun {
-		verb = words.would + " (a dry run: nothing was changed)"
-	}
-	text := fmt.Sprintf("%s %s", plural(hit(r), "certificate"), verb)
-	if rest := hit(r) - len(r.Revoked); rest > 0 {
-		text += fmt.Sprintf(" (the first %d are listed)", len(r.Revoked))
-	}
-	if n := len(r.Already); n > 0 {
-		text += fmt.Sprintf(", %d %s", n, words.already)
-	}
-	return a.say("%s", text)
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	if stem, ok := strings.CutSuffix(noun, "y"); ok {
-		noun = stem + "ie"
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
