@@ -1,12 +1,16 @@
 package sqlite_test
 
 import (
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/handfast/handfast/ca"
+	"github.com/handfast/handfast/ca/store/sqlite"
 	"github.com/handfast/handfast/ca/store/storetest"
 )
 
@@ -78,4 +82,79 @@ func BenchmarkCertificate(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkPurge compares the latency of issuances at a steady rate while nothing else
+// happens with that while 100,000 expired certificates are purged as the CA does it.
+func BenchmarkPurge(b *testing.B) {
+	store := fresh(b)
+	for b.Loop() {
+		fill(b, store, 100_000)
+		b.ReportMetric(float64(p99Of(b, store, 3*time.Second).Microseconds()), "p99-us")
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				began := time.Now()
+				n, err := store.Purge(b.Context(), time.Now(), purgeBatch)
+				if err != nil {
+					b.Error(err)
+				}
+				if n < purgeBatch {
+					return
+				}
+				time.Sleep(max(purgePause, purgeShare*time.Since(began)))
+			}
+		}()
+		b.ReportMetric(float64(p99Of(b, store, 6*time.Second).Microseconds()), "p99-purging-us")
+		select {
+		case <-done:
+			b.Error("the purge ended before the measurement: fill in more")
+		default:
+			<-done
+		}
+	}
+}
+
+// These are package ca's.
+const (
+	purgeBatch = 100
+	purgePause = 10 * time.Millisecond
+	purgeShare = 3
+)
+
+// fill records n issuances that have expired.
+func fill(b *testing.B, store *sqlite.Store, n int) {
+	b.Helper()
+	var group errgroup.Group
+	group.SetLimit(64)
+	for range n {
+		group.Go(func() error {
+			_, _, err := store.RecordIssuance(b.Context(), anIssuance())
+			return err
+		})
+	}
+	must(b, group.Wait())
+}
+
+// p99Of issues 500 times a second, alive ones, and returns the 99th percentile of the latency.
+func p99Of(b *testing.B, store *sqlite.Store, during time.Duration) time.Duration {
+	b.Helper()
+	latencies := make([]time.Duration, during/(2*time.Millisecond))
+	var group errgroup.Group
+	for i := range latencies {
+		issuance := anIssuance()
+		alive := time.Now().Add(time.Hour)
+		issuance.Certificate.NotAfter, issuance.OneTime.ExpiresAt, issuance.Idempotency.ExpiresAt = alive, alive, alive
+		group.Go(func() error {
+			began := time.Now()
+			_, _, err := store.RecordIssuance(b.Context(), issuance)
+			latencies[i] = time.Since(began)
+			return err
+		})
+		time.Sleep(2 * time.Millisecond)
+	}
+	must(b, group.Wait())
+	slices.Sort(latencies)
+	return latencies[len(latencies)*99/100]
 }

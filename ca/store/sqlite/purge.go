@@ -18,9 +18,7 @@ var purges = []struct {
 	// The last goes together with the certificate, and only after a CRL was published
 	// past the expiry (RFC 5280, section 3.3: it stands on one more CRL).
 	{purgeRevoked, 2},
-	{`DELETE FROM certificates WHERE seq IN (
-		SELECT c.seq FROM certificates c WHERE c.not_after < ?1
-		AND NOT EXISTS (SELECT 1 FROM log l WHERE l.serial = c.serial) LIMIT ?2)`, 1},
+	{purgeExpired, 1},
 	// The newest of each issuer stays: it holds the CRL number.
 	{`DELETE FROM log WHERE seq IN (
 		SELECT p.seq FROM log p WHERE p.kind = 2 AND p.at < ?1
@@ -28,11 +26,14 @@ var purges = []struct {
 	{"DELETE FROM one_time WHERE id IN (SELECT id FROM one_time WHERE expires_at < ?1 LIMIT ?2)", 1},
 	{"DELETE FROM agents WHERE (service, id) IN (SELECT service, id FROM agents WHERE not_after < ?1 LIMIT ?2)", 1},
 	{"DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE expires_at < ?1 LIMIT ?2)", 1},
-	{"DELETE FROM subjects WHERE id IN (SELECT id FROM subjects WHERE ?1 <> 0 AND NOT EXISTS (SELECT 1 FROM certificates WHERE subject = subjects.id) LIMIT ?2)", 1},
 }
 
 const (
-	purgeRevoked = `DELETE FROM certificates WHERE serial IN (` + purgeableSerials + `)`
+	purgeExpired = `DELETE FROM certificates WHERE seq IN (
+		SELECT c.seq FROM certificates c WHERE c.not_after < ?1
+		AND NOT EXISTS (SELECT 1 FROM log l WHERE l.serial = c.serial) LIMIT ?2) RETURNING subject`
+	purgeRevoked = `DELETE FROM certificates WHERE serial IN (` + purgeableSerials + `) RETURNING subject`
+	purgeSubject = `DELETE FROM subjects WHERE id = ? AND NOT EXISTS (SELECT 1 FROM certificates WHERE subject = subjects.id)`
 	purgeEntries = `DELETE FROM log WHERE serial IN (` + purgeableSerials + `)`
 	// The same serials for both: the order is fixed and nothing changes in between.
 	purgeableSerials = `SELECT l.serial FROM log l WHERE l.serial IS NOT NULL AND l.not_after < ?1
@@ -41,16 +42,16 @@ const (
 	publishedSince = `EXISTS (SELECT 1 FROM log p WHERE p.kind = 2 AND p.issuer = l.issuer AND p.seq > l.seq AND p.at > l.not_after)`
 )
 
-// Purge implements ca.Ledger.
+// Purge implements ca.Ledger. Subjects go with their last certificate, uncounted.
 func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int, error) {
 	return writeOn(ctx, s, onCertificates, func(t *tx) (int, error) {
-		deleted := 0
+		deleted, subjects := 0, make(map[int64]bool)
 		for _, p := range purges {
 			budget := (limit - deleted) / p.cost
 			if budget <= 0 {
 				continue
 			}
-			n, err := t.changed(p.text, before.Unix(), budget)
+			n, err := purgeSome(t, p.text, before, budget, subjects)
 			if err != nil {
 				return 0, err
 			}
@@ -63,6 +64,33 @@ func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int, er
 			}
 			deleted += n
 		}
+		for subject := range subjects {
+			if err := t.exec(purgeSubject, subject); err != nil {
+				return 0, err
+			}
+		}
 		return deleted, nil
 	})
+}
+
+// purgeSome notes whose certificates were deleted: to look for subjects without any would be to
+// look at all of them.
+func purgeSome(t *tx, text string, before time.Time, limit int, subjects map[int64]bool) (int, error) {
+	if text != purgeExpired && text != purgeRevoked {
+		return t.changed(text, before.Unix(), limit)
+	}
+	rows, err := t.query(text, before.Unix(), limit)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err says what went wrong
+	deleted := 0
+	for ; rows.Next(); deleted++ {
+		var subject int64
+		if err := rows.Scan(&subject); err != nil {
+			return 0, err
+		}
+		subjects[subject] = true
+	}
+	return deleted, rows.Err()
 }
