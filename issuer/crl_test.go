@@ -60,6 +60,52 @@ func TestSignCRL(t *testing.T) {
 	}
 }
 
+// In whatever pieces a list comes, it is signed only if it would be as a whole.
+func TestSignCRLInPieces(t *testing.T) {
+	for _, a := range CAAlgorithms() {
+		ca := newTestCA(t, a)
+		for _, entries := range []int{0, 3} {
+			tbs, signed := crlTBS(t, ca, entries), 0
+			for i := range tbs {
+				for j := i; j <= len(tbs); j++ {
+					pieces := [][]byte{tbs[:i], tbs[i:j], tbs[j:]}
+					if signature, err := ca.issuer.SignCRL(pieces...); err == nil {
+						signed++
+						if err := ca.issuing.CheckSignature(ca.issuer.signer.scheme, tbs, signature); err != nil {
+							t.Fatalf("%s in pieces: %v", a, err)
+						}
+					}
+					if _, err := ca.issuer.SignCRL(append(pieces, []byte{0})...); err == nil {
+						t.Fatalf("%s: with an octet more", a)
+					}
+				}
+			}
+			if signed == 0 {
+				t.Errorf("%s: no way of cutting %d entries off was signed", a, entries)
+			}
+		}
+	}
+	if _, err := newTestCA(t, ECDSAP256).issuer.SignCRL(); err == nil {
+		t.Error("nothing at all was signed")
+	}
+}
+
+// FuzzSignCRLInPieces: what is accepted in pieces is accepted as a whole.
+func FuzzSignCRLInPieces(f *testing.F) {
+	ca := newTestCA(f, ECDSAP256)
+	whole := crlTBS(f, ca, 2)
+	f.Add(whole[:90], whole[90:100], whole[100:])
+	f.Add(whole, []byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, first, middle, last []byte) {
+		if ca.issuer.checkCertList([][]byte{first, middle, last}) != nil {
+			return
+		}
+		if whole := bytes.Join([][]byte{first, middle, last}, nil); ca.issuer.checkCertList([][]byte{whole}) != nil {
+			t.Fatalf("accepted in pieces only: %x", whole)
+		}
+	})
+}
+
 // version1TBS begins like a TBSCertList: INTEGER 1, the algorithm, the issuer.
 func version1TBS(ca testCA, leaf *x509.Certificate) []byte {
 	var b cryptobyte.Builder
@@ -131,7 +177,7 @@ func FuzzSignCRL(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, base uint8, at, remove uint16, insert []byte) {
 		tbs := splice(bases[int(base)%len(bases)], at, remove, insert)
-		if ca.issuer.checkCertList(tbs) != nil {
+		if ca.issuer.checkCertList([][]byte{tbs}) != nil {
 			return
 		}
 		der, err := assemble(tbs, ca.issuer.SignatureAlgorithm(), []byte{0})

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
@@ -59,24 +60,47 @@ func needsVerification(key crypto.Signer) bool {
 	return !inMemory
 }
 
-// sign returns the signature over message as it stands in a BIT STRING.
-func (s *tbsSigner) sign(message []byte) ([]byte, error) {
-	digest, opts := message, crypto.SignerOpts(crypto.Hash(0))
-	if s.hash != 0 {
-		h := s.hash.New()
-		h.Write(message)
-		digest, opts = h.Sum(nil), s.hash
-	}
+// sign returns the signature over a message, which may come in pieces, as it stands in a
+// BIT STRING.
+func (s *tbsSigner) sign(pieces ...[]byte) ([]byte, error) {
+	digest, opts := s.digest(pieces)
 	signature, err := s.signDigest(rand.Reader, digest, opts)
 	if err != nil {
 		return nil, fmt.Errorf("the CA's key did not sign: %w", err)
 	}
 	if s.verify {
-		if err := s.cert.CheckSignature(s.scheme, message, signature); err != nil {
+		if err := s.check(digest, signature); err != nil {
 			return nil, fmt.Errorf("the CA's key made a signature that does not verify (check the HSM or the memory of this host): %w", err)
 		}
 	}
 	return signature, nil
+}
+
+// digest returns what the key signs: a hash, or for Ed25519 the message itself.
+func (s *tbsSigner) digest(pieces [][]byte) ([]byte, crypto.SignerOpts) {
+	if s.hash == 0 {
+		if len(pieces) == 1 {
+			return pieces[0], crypto.Hash(0)
+		}
+		return bytes.Join(pieces, nil), crypto.Hash(0)
+	}
+	h := s.hash.New()
+	for _, piece := range pieces {
+		h.Write(piece)
+	}
+	return h.Sum(nil), s.hash
+}
+
+// check verifies a signature. The message is not hashed once more: a CRL may have many megabytes.
+func (s *tbsSigner) check(digest, signature []byte) error {
+	key, ok := s.cert.PublicKey.(*ecdsa.PublicKey)
+	if !ok {
+		return s.cert.CheckSignature(s.scheme, digest, signature)
+	}
+	if !ecdsa.VerifyASN1(key, digest, signature) {
+		return errors.New("ECDSA verification failure")
+	}
+	return nil
 }
 
 // mustHex decodes a constant of this package.

@@ -93,7 +93,7 @@ type witness struct {
 // publishers used a number for different contents.
 func (w *witness) look(p *Publisher, path string, last *uint64) error {
 	d := p.document(path)
-	list, err := x509.ParseRevocationList(d.der)
+	list, err := x509.ParseRevocationList(d.export().DER())
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func BenchmarkCRLAfterRevocation(b *testing.B) {
 				}
 			}
 			b.ReportMetric(held, "MB-held")
-			b.ReportMetric(float64(len(p.authorities[0].current().der))/(1<<20), "MB-crl")
+			b.ReportMetric(float64(p.authorities[0].current().size)/(1<<20), "MB-crl")
 			runtime.KeepAlive(p)
 		})
 	}

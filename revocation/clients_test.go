@@ -71,14 +71,14 @@ func newEstate(t *testing.T) *estate {
 		}
 	}
 	before, _ := e.publisher.CRL(e.issuer.ID())
-	e.before = before.DER
+	e.before = before.DER()
 	log.issue(e.issuer.ID(), e.good.Serial)
 	log.revoke(t, e.issuer.ID(), e.bad.Serial, certs.KeyCompromise, time.Now(), e.bad.NotAfter)
 	log.revoke(t, e.issuer.ID(), e.held.Serial, certs.CertificateHold, time.Now(), e.held.NotAfter)
 	log.revoke(t, e.issuer.ID(), e.released.Serial, certs.CertificateHold, time.Now(), e.released.NotAfter)
 	e.publish(t)
 	holding, _ := e.publisher.CRL(e.issuer.ID())
-	e.holding = holding.DER
+	e.holding = holding.DER()
 	log.revoke(t, e.issuer.ID(), e.released.Serial, certs.RemoveFromCRL, time.Now(), e.released.NotAfter)
 	e.publish(t)
 	e.write(t, "root", "CERTIFICATE", root.Raw)

@@ -23,8 +23,9 @@ type CRLSigner interface {
 	Certificate() *x509.Certificate
 	// SignatureAlgorithm is the DER AlgorithmIdentifier of every signature.
 	SignatureAlgorithm() []byte
-	// SignCRL signs the DER of a TBSCertList (RFC 5280, section 5.1.2) and refuses anything else.
-	SignCRL(tbs []byte) (signature []byte, err error)
+	// SignCRL signs the DER of a TBSCertList (RFC 5280, section 5.1.2) and refuses anything
+	// else. It comes in pieces: everything before the entries, entries, everything behind them.
+	SignCRL(tbs ...[]byte) (signature []byte, err error)
 }
 
 // ResponseSigner signs OCSP responses with a delegated key (RFC 6960, section 4.2.2.2).

@@ -1,9 +1,13 @@
 package revocation
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"math/big"
+	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -12,8 +16,8 @@ import (
 
 // CRL is a published list. Treat it as read-only.
 type CRL struct {
-	Issuer     string // the authority key identifier, lower-case hexadecimal
-	DER        []byte
+	Issuer     string   // the authority key identifier, lower-case hexadecimal
+	Pieces     [][]byte // the DER, in pieces: those of a long list are shared with the ones before and after it
 	Number     *big.Int
 	ThisUpdate time.Time
 	NextUpdate time.Time
@@ -21,9 +25,33 @@ type CRL struct {
 	Entries    int
 }
 
+// DER returns the list in one piece, which for a long one is a copy.
+func (c CRL) DER() []byte {
+	if len(c.Pieces) == 1 {
+		return c.Pieces[0]
+	}
+	return bytes.Join(c.Pieces, nil)
+}
+
+// Size is the length of the DER in octets.
+func (c CRL) Size() int {
+	size := 0
+	for _, piece := range c.Pieces {
+		size += len(piece)
+	}
+	return size
+}
+
+// WriteTo writes the DER without putting it together.
+func (c CRL) WriteTo(w io.Writer) (int64, error) {
+	pieces := net.Buffers(slices.Clone(c.Pieces)) // writing uses it up
+	return pieces.WriteTo(w)
+}
+
 // document is a CRL as it is served. It never changes.
 type document struct {
-	der        []byte
+	pieces     [][]byte // of the DER
+	size       int
 	issuer     string
 	number     uint64
 	thisUpdate time.Time
@@ -38,14 +66,14 @@ type document struct {
 type slot struct{ newest atomic.Pointer[document] }
 
 // etagOf tells CRLs apart by their number and the end of their signature, which spares
-// another hash over megabytes.
-func etagOf(number uint64, der []byte) string {
-	return fmt.Sprintf("\"%x-%s\"", number, hex.EncodeToString(der[max(0, len(der)-12):]))
+// another hash over megabytes. end is the last octets of the list.
+func etagOf(number uint64, end []byte) string {
+	return fmt.Sprintf("\"%x-%s\"", number, hex.EncodeToString(end[max(0, len(end)-12):]))
 }
 
 func (d *document) export() CRL {
 	return CRL{
-		Issuer: d.issuer, DER: d.der, Number: new(big.Int).SetUint64(d.number),
+		Issuer: d.issuer, Pieces: d.pieces, Number: new(big.Int).SetUint64(d.number),
 		ThisUpdate: d.thisUpdate, NextUpdate: d.nextUpdate, ETag: d.etag, Entries: d.entries,
 	}
 }

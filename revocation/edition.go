@@ -1,6 +1,7 @@
 package revocation
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -18,125 +19,132 @@ type edition struct {
 	rules      rules
 }
 
-// draft collects one scope's next CRLs: their sizes first, then their entries.
-type draft struct {
-	old         [2]encoded // full, delta
-	size, count [2]int     // of what comes to them
-	builders    [2]*crl.Builder
-}
-
+// The CRLs of a scope.
 const (
 	inFull  = 0
 	inDelta = 1
 )
 
-// entriesOf calls add for each list that mentions r.
-func (e edition) entriesOf(r *record, add func(list int, entry crl.Entry)) {
+// entry returns what a CRL says of r, if it mentions it.
+func (e edition) entry(list int, r *record) (crl.Entry, bool) {
 	entry := r.crlEntry()
-	if e.rules.listed(r) {
-		add(inFull, entry)
+	if list == inFull {
+		return entry, e.rules.listed(r)
 	}
-	switch e.rules.change(r) {
-	case added:
-		add(inDelta, entry)
-	case removed:
+	change := e.rules.change(r)
+	if change == removed {
 		entry.Reason = certs.RemoveFromCRL
-		add(inDelta, entry)
 	}
+	return entry, change != unchanged
 }
 
-// publish makes new CRLs of the scopes that have records in v from position from on,
-// or of all. With all, nothing of the CRLs before is used; without, no record from
-// there on may take the place of an earlier one.
-func (p *partition) publish(e edition, v view, from int, all bool) error {
-	overtaken := v.overtaken()
-	drafts := make([]*draft, len(p.scopes))
+// publish makes new CRLs of the scopes that have records in v which their newest CRLs
+// tell nothing of, or of all scopes if it is a renewal. With a
+// time it is ahead of the others': then scopes that were published lately are left out.
+// A scope that has this edition already is left alone: two CRLs never share a number.
+func (p *partition) publish(e edition, v view, ahead time.Time) error {
+	all := !p.suits(v)
+	start := p.end
 	if all {
-		for n := range drafts {
-			drafts[n] = &draft{}
-		}
+		start = 0
 	}
-	for position := from; position < v.count; position++ {
-		if overtaken.has(position) {
+	overtaken := v.overtaken()
+	touched := p.group(v, overtaken, start)
+	for n, s := range p.scopes {
+		at := positions{start: start, sorted: touched[n], belongs: func(position int) bool {
+			return !overtaken.has(position) && p.of(v.at(position)) == n
+		}}
+		if s.number == e.number || !all && len(at.from(s.end)) == 0 || !ahead.IsZero() && s.lately(ahead) {
 			continue
 		}
-		r := v.at(position)
-		n := p.of(r)
-		if drafts[n] == nil {
-			drafts[n] = &draft{old: [2]encoded{p.scopes[n].fullEntries, p.scopes[n].deltaEntries}}
+		if err := s.publish(e, v, at); err != nil {
+			return err
 		}
-		d := drafts[n]
-		e.entriesOf(r, func(list int, entry crl.Entry) {
-			d.size[list] += crl.EntrySize(entry)
-			d.count[list]++
-		})
+		s.publishedAt = ahead
 	}
-	for n, d := range drafts {
-		if d != nil {
-			if err := d.begin(e, p.scopes[n]); err != nil {
-				return err
-			}
-		}
-	}
-	for position := from; position < v.count; position++ {
-		if overtaken.has(position) {
-			continue
-		}
-		r := v.at(position)
-		builders := &drafts[p.of(r)].builders
-		e.entriesOf(r, func(list int, entry crl.Entry) { builders[list].Add(entry) })
-	}
-	for n, d := range drafts {
-		if d != nil {
-			if err := d.end(e, p.scopes[n]); err != nil {
-				return err
-			}
-		}
+	if ahead.IsZero() {
+		p.tick, p.generation, p.end = v.tick().sequence, v.generation, v.count
 	}
 	return nil
 }
 
-func (d *draft) begin(e edition, s *scope) error {
+// group returns the positions of each scope's records, from start on.
+func (p *partition) group(v view, overtaken bits, start int) [][]uint32 {
+	groups := make([][]uint32, len(p.scopes))
+	if len(groups) == 1 {
+		groups[0] = make([]uint32, 0, v.count-start)
+	}
+	for position := start; position < v.count; position++ {
+		if !overtaken.has(position) {
+			n := p.of(v.at(position))
+			groups[n] = append(groups[n], uint32(position))
+		}
+	}
+	return groups
+}
+
+// publish signs both CRLs and only then shows them: the full one never stands beside a delta
+// CRL that is older than itself for longer than two pointers take to write.
+func (s *scope) publish(e edition, v view, at positions) error {
+	old, end := s.lists, s.end
+	if s.generation != v.generation {
+		old, end = [2]blocks{}, 0
+	}
+	if s.rules != e.rules {
+		old[inDelta] = nil
+	}
+	if e.rules.listedFrom < s.rules.listedFrom { // some that were dropped are back
+		old[inFull] = nil
+	}
+	var lists [2]blocks
+	var documents [2]*document
+	for list, template := range s.templates(e) {
+		c := encoder{edition: e, list: list, view: v, positions: at}
+		if old[list] == nil {
+			lists[list] = c.next(nil, at.start)
+		} else {
+			lists[list] = c.next(old[list], end)
+		}
+		pieces, err := template.Sign(lists[list].pieces(), e.signer.SignCRL)
+		if err != nil {
+			return fmt.Errorf("CRL %d of issuer %s: %w", e.number, e.signer.ID(), err)
+		}
+		documents[list] = newDocument(e, pieces, lists[list].count())
+	}
+	s.lists, s.end, s.rules, s.generation, s.number = lists, v.count, e.rules, v.generation, e.number
+	s.full.newest.Store(documents[inFull])
+	s.delta.newest.Store(documents[inDelta])
+	return nil
+}
+
+func (s *scope) templates(e edition) [2]crl.Template {
 	certificate := e.signer.Certificate()
-	template := crl.Template{
+	full := crl.Template{
 		Issuer: certificate.RawSubject, AuthorityKeyID: certificate.SubjectKeyId,
 		SignatureAlgorithm: e.signer.SignatureAlgorithm(),
 		Number:             e.number, ThisUpdate: e.thisUpdate, NextUpdate: e.nextUpdate,
 		DistributionPoint: s.point,
 	}
-	full, delta := template, template
+	delta := full
 	full.Freshest = s.freshest
 	delta.Delta, delta.Base = true, e.rules.base
-	for list, t := range [...]crl.Template{full, delta} {
-		builder, err := crl.NewBuilder(t, len(d.old[list].der)+d.size[list])
-		if err != nil {
-			return fmt.Errorf("encode CRL %d: %w", e.number, err)
-		}
-		builder.AddEncoded(d.old[list].der)
-		d.builders[list] = builder
-	}
-	return nil
+	return [2]crl.Template{inFull: full, inDelta: delta}
 }
 
-// end signs both CRLs and only then shows them: the full one never stands beside a delta
-// CRL that is older than itself for longer than two pointers take to write.
-func (d *draft) end(e edition, s *scope) error {
-	var documents [2]*document
-	var entries [2]encoded
-	for list, builder := range d.builders {
-		signed, err := builder.Sign(e.signer.SignCRL)
-		if err != nil {
-			return fmt.Errorf("CRL %d of issuer %s: %w", e.number, e.signer.ID(), err)
-		}
-		entries[list] = encoded{der: signed.Encoded, count: d.old[list].count + d.count[list]}
-		documents[list] = &document{
-			der: signed.DER, issuer: e.signer.ID(), number: e.number,
-			thisUpdate: e.thisUpdate, nextUpdate: e.nextUpdate, times: e.times,
-			etag: etagOf(e.number, signed.DER), entries: entries[list].count,
-		}
+// joined is up to which size a CRL is kept in one piece. Longer ones share theirs.
+const joined = 1 << 20
+
+func newDocument(e edition, pieces [][]byte, entries int) *document {
+	d := &document{
+		pieces: pieces, issuer: e.signer.ID(), number: e.number,
+		thisUpdate: e.thisUpdate, nextUpdate: e.nextUpdate, times: e.times,
+		etag: etagOf(e.number, pieces[len(pieces)-1]), entries: entries,
 	}
-	s.fullEntries, s.deltaEntries = entries[inFull], entries[inDelta]
-	s.full.newest.Store(documents[inFull])
-	s.delta.newest.Store(documents[inDelta])
-	return nil
+	for _, piece := range pieces {
+		d.size += len(piece)
+	}
+	if d.size <= joined {
+		d.pieces = [][]byte{bytes.Join(pieces, nil)}
+	}
+	return d
 }

@@ -177,13 +177,16 @@ func (c *testCA) ID() string                     { return hex.EncodeToString(c.c
 func (c *testCA) Certificate() *x509.Certificate { return c.cert }
 func (c *testCA) SignatureAlgorithm() []byte     { return ecdsaWithSHA256 }
 
-func (c *testCA) SignCRL(tbs []byte) ([]byte, error) { return signBytes(c.key, tbs) }
+func (c *testCA) SignCRL(tbs ...[]byte) ([]byte, error) { return signBytes(c.key, tbs...) }
 
 var ecdsaWithSHA256, _ = asn1.Marshal(pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}})
 
-func signBytes(key *ecdsa.PrivateKey, tbs []byte) ([]byte, error) {
-	sum := sha256.Sum256(tbs)
-	return ecdsa.SignASN1(rand.Reader, key, sum[:])
+func signBytes(key *ecdsa.PrivateKey, tbs ...[]byte) ([]byte, error) {
+	h := sha256.New()
+	for _, piece := range tbs {
+		h.Write(piece)
+	}
+	return ecdsa.SignASN1(rand.Reader, key, h.Sum(nil))
 }
 
 // testResponder is a delegated responder.

@@ -107,16 +107,18 @@ const (
 // history is one issuer's part of the log, folded. It is safe for concurrent use;
 // no lock is held while a CRL is encoded from a view of it.
 type history struct {
-	mu       sync.RWMutex
-	chunks   [][]record // in the order of the log; records never change once they are here
-	count    int
-	index    []uint32 // open addressing, power of two; position of the serial's last record in chunks, plus one
-	links    []link   // by position; only ever appended to
-	seed     maphash.Seed
-	ticks    []tick
-	window   uint32 // seconds that ticks are kept for
-	head     head
-	latestAt uint32 // the latest time seen of an entry about a certificate
+	mu     sync.RWMutex
+	chunks [][]record // in the order of the log; records never change once they are here
+	count  int
+	index  []uint32 // open addressing, power of two; position of the serial's last record in chunks, plus one
+	links  []link   // by position; only ever appended to
+	seed   maphash.Seed
+	ticks  []tick
+	window uint32 // seconds that ticks are kept for
+	head   head
+
+	generation int    // of positions: forget moves records
+	latestAt   uint32 // the latest time seen of an entry about a certificate
 }
 
 func newHistory(window time.Duration) *history {
@@ -262,13 +264,14 @@ func (h *history) forget(before time.Time) {
 		fresh.add(h.chunks[position/chunkRecords][position%chunkRecords])
 	}
 	h.chunks, h.count, h.index, h.links = fresh.chunks, fresh.count, fresh.index, fresh.links
+	h.generation++
 }
 
 // view returns the history up to and including sequence. It does not change any more.
 func (h *history) view(sequence uint64) view {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	v := view{chunks: slices.Clone(h.chunks), count: h.count, window: h.window}
+	v := view{chunks: slices.Clone(h.chunks), count: h.count, window: h.window, generation: h.generation}
 	v.count = v.after(sequence)
 	v.links = h.links[:sort.Search(len(h.links), func(i int) bool { return int(h.links[i].position) >= v.count })]
 	ticks := sort.Search(len(h.ticks), func(i int) bool { return h.ticks[i].sequence > sequence })

@@ -3,8 +3,10 @@ package revocation
 import (
 	"bytes"
 	"mime"
+	"net"
 	"net/http" // times and texts only: fasthttp serves
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -108,7 +110,12 @@ func (p *Publisher) serveCRL(ctx *fasthttp.RequestCtx, path []byte) {
 		return
 	}
 	ctx.SetContentType(typeCRL)
-	ctx.Response.SetBodyRaw(document.der) // not copied: it never changes
+	if len(document.pieces) == 1 {
+		ctx.Response.SetBodyRaw(document.pieces[0]) // not copied: it never changes
+		return
+	}
+	pieces := net.Buffers(slices.Clone(document.pieces)) // writing uses it up
+	ctx.Response.SetBodyStream(&pieces, document.size)
 }
 
 func (p *Publisher) document(path string) *document {

@@ -22,12 +22,12 @@ type flakySigner struct {
 	left    int
 }
 
-func (s *flakySigner) SignCRL(tbs []byte) ([]byte, error) {
+func (s *flakySigner) SignCRL(tbs ...[]byte) ([]byte, error) {
 	if s.limited && s.left == 0 {
 		return nil, errNoKey
 	}
 	s.left--
-	return s.testCA.SignCRL(tbs)
+	return s.testCA.SignCRL(tbs...)
 }
 
 func makeCRL(t testing.TB, list *x509.RevocationList, ca *testCA) []byte {

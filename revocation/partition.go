@@ -1,5 +1,7 @@
 package revocation
 
+import "time"
+
 // scope is a set of certificates that has a full CRL and a delta CRL: all of an issuer's,
 // or one partition of them.
 type scope struct {
@@ -8,20 +10,37 @@ type scope struct {
 	full     slot
 	delta    slot
 
-	// The encoded entries of the newest CRLs, to be copied into the next ones; guarded by issuerState.mu.
-	fullEntries, deltaEntries encoded
+	// What the newest CRLs tell, to be shared by the next ones; guarded as the partition is.
+	lists       [2]blocks // full, delta
+	end         int       // they tell of the records before this position
+	rules       rules     // by which they were made
+	generation  int       // of the positions
+	number      uint64
+	publishedAt time.Time // if it was ahead of the others
 }
 
-// encoded are entries of a CRL.
-type encoded struct {
-	der   []byte
-	count int
+// lately reports whether the newest CRLs were published ahead of the others so recently
+// that the next ones can wait for the others.
+func (s *scope) lately(now time.Time) bool {
+	age := now.Sub(s.publishedAt)
+	return age >= 0 && age < pace
 }
 
-// partition divides an issuer's certificates into scopes.
+// partition divides an issuer's certificates into scopes. What follows scopes is guarded by
+// authority.mu, and for the partition of one scope by authority.complete.
 type partition struct {
 	shards int // 0: one scope with everything
 	scopes []*scope
+
+	end        int    // every scope tells of the records before this position
+	tick       uint64 // the renewal that every scope was part of
+	generation int
+}
+
+// suits reports whether v adds records to what the scopes tell, and nothing else: it is no
+// renewal, which every scope is part of.
+func (p *partition) suits(v view) bool {
+	return p.tick == v.tick().sequence && p.generation == v.generation
 }
 
 func newPartition(base, issuer string, shards int, routes map[string]*slot) *partition {

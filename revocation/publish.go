@@ -22,12 +22,13 @@ type authority struct {
 	everything *partition
 	partitions []*partition // the shards, for each number of them
 
-	mu          sync.Mutex // one publication at a time
-	number      uint64     // guarded by mu, as everything below: the newest CRLs' number
+	complete sync.Mutex // one publication of everything at a time; taken before mu
+
+	mu          sync.Mutex // guards the shards, and what follows
+	number      uint64     // the newest full CRL's
 	thisUpdate  time.Time
-	tick        uint64 // the tick that the newest CRLs were made by
-	incomplete  bool   // a publication failed half-way: make everything anew
 	publishedAt time.Time
+	unfinished  bool // the last publication failed half-way
 }
 
 // pending reports whether certificates were revoked, held or released behind the newest CRLs.
@@ -35,7 +36,7 @@ func (a *authority) pending() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	newest, _ := a.history.newest()
-	return a.incomplete || (newest.kind != Published && newest.sequence > a.number)
+	return a.unfinished || (newest.kind != Published && newest.sequence > a.number)
 }
 
 // due reports whether the next publication is due without a revocation: after the
@@ -49,39 +50,94 @@ func (a *authority) due(now time.Time, interval time.Duration) bool {
 // publish makes new CRLs of one issuer from what is in the log now. With renew their
 // times are new even if nothing was revoked.
 func (p *Publisher) publish(ctx context.Context, a *authority, renew bool) error {
+	a.complete.Lock()
+	defer a.complete.Unlock()
+	started := p.config.Now()
+	e, v, err := p.publishShards(ctx, a, renew)
+	if err != nil {
+		return err
+	}
+	// The shards of what is revoked from here on need not wait for the hash over the full list.
+	renewed := !a.everything.suits(v)
+	if err := a.everything.publish(e, v, time.Time{}); err != nil {
+		p.metrics.publications.WithLabelValues("sign").Inc()
+		return err
+	}
+	a.mu.Lock()
+	a.number, a.thisUpdate, a.publishedAt, a.unfinished = e.number, e.thisUpdate, p.config.Now(), false
+	a.mu.Unlock()
+	p.metrics.publications.WithLabelValues("ok").Inc()
+	p.metrics.publishing.Observe(p.config.Now().Sub(started).Seconds())
+	if renewed {
+		a.history.forget(e.thisUpdate.Add(-p.config.Retention))
+	}
+	p.changed.notify()
+	return nil
+}
+
+// publishShards takes a number and publishes the shards with it.
+func (p *Publisher) publishShards(ctx context.Context, a *authority, renew bool) (edition, view, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	number, at, err := p.take(ctx, a, renew)
 	if err != nil {
 		p.metrics.publications.WithLabelValues("log").Inc()
-		return err
+		return edition{}, view{}, err
 	}
-	started := p.config.Now()
 	v := a.history.view(number)
+	e := p.edition(a, number, at, v)
+	a.unfinished = true // until the end is reached
+	for _, shards := range a.partitions {
+		if err := shards.publish(e, v, time.Time{}); err != nil {
+			p.metrics.publications.WithLabelValues("sign").Inc()
+			return e, v, err
+		}
+	}
+	return e, v, nil
+}
+
+func (p *Publisher) edition(a *authority, number uint64, at time.Time, v view) edition {
 	next := at.Add(p.config.Validity)
-	e := edition{
+	return edition{
 		signer: a.signer, number: number, thisUpdate: at, nextUpdate: next, times: newHTTPTimes(at, next), rules: v.rules(),
 	}
-	from := v.after(a.number)
-	all := a.incomplete || a.tick != v.tick().sequence || v.overtakes(from)
-	if all {
-		from = 0
+}
+
+// publishAhead publishes the shards of what was just revoked, ahead of the full CRL, which
+// keeps its pace: a relying party that was given a shard need not wait because others are
+// big.
+//
+// Such a shard has the number of the newest revocation, as the full CRL would have if it
+// were published now, so the rules hold for its scope as they do for any. What it
+// says follows from its number, and its delta CRL shares the number and the time (RFC 5280,
+// section 5.2.4). The delta's base is the number of a renewal, at which every scope was
+// published. The full CRL that follows has the same number, if nothing else was revoked,
+// or a higher one; with the same one the shard is left as it is, because two CRLs of one
+// scope must not share a number (section 5.2.3); and with a higher one it is published
+// again only if it has news. Numbers of different scopes never had to be the same: a
+// shard without news keeps its old one.
+//
+// Where the newest entry cannot give its number, or what all lists hold is about to change,
+// it does nothing: the publication that is due takes care of it.
+func (p *Publisher) publishAhead(a *authority) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := p.config.Now().UTC()
+	number, at, ok := a.head(now.Truncate(time.Second))
+	if !ok {
+		return nil
 	}
-	a.incomplete = true // until the end is reached
-	for _, partition := range append(a.partitions, a.everything) {
-		if err := partition.publish(e, v, from, all); err != nil {
+	v := a.history.view(number)
+	e := p.edition(a, number, at, v)
+	for _, shards := range a.partitions {
+		if !shards.suits(v) {
+			return nil
+		}
+		if err := shards.publish(e, v, now); err != nil {
 			p.metrics.publications.WithLabelValues("sign").Inc()
 			return err
 		}
 	}
-	a.incomplete = false
-	a.number, a.thisUpdate, a.tick, a.publishedAt = number, at, v.tick().sequence, p.config.Now()
-	p.metrics.publications.WithLabelValues("ok").Inc()
-	p.metrics.publishing.Observe(a.publishedAt.Sub(started).Seconds())
-	if all {
-		a.history.forget(at.Add(-p.config.Retention))
-	}
-	p.changed.notify()
 	return nil
 }
 
@@ -94,11 +150,8 @@ func (p *Publisher) take(ctx context.Context, a *authority, renew bool) (uint64,
 	if _, err := p.follower.fold(ctx, now); err != nil {
 		return 0, time.Time{}, err
 	}
-	newest, latest := a.history.newest()
-	at := time.Unix(int64(newest.at), 0).UTC()
-	if !renew && newest.kind != Published && newest.sequence > a.number && newest.at >= latest &&
-		!at.Before(a.thisUpdate) && !at.After(now) && now.Sub(at) < freshHead {
-		return newest.sequence, at, nil
+	if number, at, ok := a.head(now); ok && !renew {
+		return number, at, nil
 	}
 	number, err := p.config.Log.AppendPublished(ctx, a.signer.ID(), now)
 	if err != nil {
@@ -111,4 +164,14 @@ func (p *Publisher) take(ctx context.Context, a *authority, renew bool) (uint64,
 		return 0, time.Time{}, fmt.Errorf("the revocation log gave number %d after %d to a CRL of issuer %s and does not return it: it is damaged or another log", number, a.number, a.signer.ID())
 	}
 	return number, now, nil
+}
+
+// head returns number and time of the newest entry, if CRLs can take them over. The caller
+// holds a.mu.
+func (a *authority) head(now time.Time) (uint64, time.Time, bool) {
+	newest, latest := a.history.newest()
+	at := time.Unix(int64(newest.at), 0).UTC()
+	ok := newest.kind != Published && newest.sequence > a.number && newest.at >= latest &&
+		!at.Before(a.thisUpdate) && !at.After(now) && now.Sub(at) < freshHead
+	return newest.sequence, at, ok
 }

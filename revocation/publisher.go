@@ -27,10 +27,11 @@ type Publisher struct {
 	static   atomic.Pointer[map[string]*document] // by path; a new map for each change
 	staticMu sync.Mutex                           // one change at a time
 
-	wake    chan struct{} // holds one element while a publication is asked for
-	changed signal
-	mu      sync.Mutex
-	lastErr error // guarded by mu: of the last publication, nil when it worked
+	wake      chan struct{} // holds one element while a publication is asked for
+	wakeAhead chan struct{} // the same, of the shards that have news
+	changed   signal
+	mu        sync.Mutex
+	lastErr   error // guarded by mu: of the last publication, nil when it worked
 }
 
 // Open folds the whole log and publishes the first CRLs of every issuer, each with a
@@ -47,7 +48,7 @@ func Open(ctx context.Context, config Config) (*Publisher, error) {
 	p := &Publisher{
 		config: config, metrics: measures,
 		byID: make(map[string]*authority), routes: make(map[string]*slot),
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), wakeAhead: make(chan struct{}, 1),
 	}
 	p.static.Store(&map[string]*document{})
 	p.follower = newFollower(config.Log, measures)
@@ -83,14 +84,16 @@ func (p *Publisher) add(signer CRLSigner) {
 }
 
 // Sync folds what is new in the log. When it returns nil, OCSP and Revoked know
-// everything that was durable when it was called, and Run publishes it in a CRL within a
-// second. When it fails, OCSP answers tryLater until the log could be read.
+// everything that was durable when it was called, and Run publishes it in its shard's CRL
+// at once and in the full one within a second. When it fails, OCSP answers tryLater until the log could be read.
 func (p *Publisher) Sync(ctx context.Context) error {
 	news, err := p.follower.fold(ctx, p.config.Now())
 	if news {
-		select {
-		case p.wake <- struct{}{}:
-		default: // asked for already
+		for _, wake := range []chan struct{}{p.wakeAhead, p.wake} {
+			select {
+			case wake <- struct{}{}:
+			default: // asked for already
+			}
 		}
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -15,9 +16,13 @@ const (
 )
 
 // Run publishes within a second after a revocation, and each Interval in any case,
-// until ctx is done; it returns nil then. A publication that fails leaves the CRLs
+// until ctx is done; it returns nil then. Shards it publishes at once, as often as it
+// publishes everything else. A publication that fails leaves the CRLs
 // before it in place and is tried again; Healthy tells of it.
 func (p *Publisher) Run(ctx context.Context) error {
+	var ahead sync.WaitGroup
+	ahead.Go(func() { p.runAhead(ctx) })
+	defer ahead.Wait()
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	var retryAt time.Time
@@ -41,6 +46,21 @@ func (p *Publisher) Run(ctx context.Context) error {
 		if err := p.publishDue(ctx); err != nil && ctx.Err() == nil {
 			retryAt = p.config.Now().Add(retry)
 			p.config.Logger.Error("CRLs could not be published; the ones before stay", "error", err, "retry_in", retry)
+		}
+	}
+}
+
+// runAhead publishes the shards of what was revoked as soon as it is known.
+func (p *Publisher) runAhead(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.wakeAhead:
+		}
+		for _, a := range p.authorities {
+			// A failure is counted; the full CRL, which follows, will fail too and tell of it.
+			_ = p.publishAhead(a)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func (p *Publisher) AddStaticCRL(der []byte) error {
 	}
 	der = bytes.Clone(der)
 	return p.putStatic(&document{
-		der: der, issuer: issuer, number: list.Number.Uint64(),
+		pieces: [][]byte{der}, size: len(der), issuer: issuer, number: list.Number.Uint64(),
 		thisUpdate: list.ThisUpdate, nextUpdate: list.NextUpdate, times: newHTTPTimes(list.ThisUpdate, list.NextUpdate),
 		etag: etagOf(list.Number.Uint64(), der), entries: len(list.RevokedCertificateEntries),
 		revoked: revoked,
@@ -55,7 +55,7 @@ func (p *Publisher) putStatic(d *document) error {
 	path := fullPath(d.issuer)
 	static := maps.Clone(*p.static.Load())
 	if old := static[path]; old != nil {
-		if bytes.Equal(old.der, d.der) {
+		if bytes.Equal(old.pieces[0], d.pieces[0]) {
 			return nil
 		}
 		if d.number <= old.number {

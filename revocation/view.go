@@ -10,6 +10,8 @@ type view struct {
 	links  []link
 	ticks  []tick
 	window uint32
+
+	generation int // of the history's positions
 }
 
 // at returns the record at a position.
@@ -22,9 +24,9 @@ func (v view) after(sequence uint64) int {
 	return sort.Search(v.count, func(i int) bool { return v.at(i).sequence > sequence })
 }
 
-// overtakes reports whether a record from position from on takes the place of an earlier one.
-func (v view) overtakes(from int) bool {
-	return len(v.links) > 0 && int(v.links[len(v.links)-1].position) >= from
+// linksFrom returns the links of records from position on.
+func (v view) linksFrom(position int) []link {
+	return v.links[sort.Search(len(v.links), func(i int) bool { return int(v.links[i].position) >= position }):]
 }
 
 // bits is a set of positions; nil is the empty one.

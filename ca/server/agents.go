@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/revocation"
 )
 
 // agentState answers at once when the state is not the one that the agent has, and
@@ -129,5 +130,16 @@ func (s *Server) crl(r *request) (*answer, error) {
 		return notModified(crl.ETag), nil
 	}
 	s.allowTime(r, crlWrite)
-	return &answer{body: crl.DER, media: "application/pkix-crl", etag: crl.ETag, cache: "no-cache"}, nil
+	return &answer{serve: crlBody(crl), etag: crl.ETag, cache: "no-cache"}, nil
+}
+
+// crlBody writes a CRL without putting its pieces together: it may have many megabytes.
+func crlBody(crl revocation.CRL) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/pkix-crl")
+		w.Header().Set("Content-Length", strconv.Itoa(crl.Size()))
+		if r.Method != http.MethodHead {
+			crl.WriteTo(w) //nolint:errcheck // the client is gone; there is nobody to tell
+		}
+	})
 }

@@ -227,5 +227,5 @@ func (fakeRevocations) ServeFastHTTP(ctx *fasthttp.RequestCtx) {
 func (fakeRevocations) Respond([]byte) []byte { return []byte{0x30, 3, 0x0a, 1, 3} } // tryLater
 
 func (fakeRevocations) CRL(issuer string) (revocation.CRL, bool) {
-	return revocation.CRL{Issuer: issuer, DER: []byte("crl"), Number: big.NewInt(7), ETag: `"7"`}, issuer == "aabb"
+	return revocation.CRL{Issuer: issuer, Pieces: [][]byte{[]byte("c"), []byte("rl")}, Number: big.NewInt(7), ETag: `"7"`}, issuer == "aabb"
 }

@@ -28,82 +28,52 @@ type Template struct {
 	Freshest string
 }
 
-// List is a signed CRL.
-type List struct {
-	DER []byte
-	// Encoded is the part of DER that holds the entries, for the builder of the next CRL.
-	Encoded []byte
-}
-
-// Builder makes one CRL. It is not safe for concurrent use.
-type Builder struct {
-	buffer    []byte // room for the outer header, then the TBSCertList, then the signature
-	algorithm []byte
-	tail      []byte // crlExtensions
-	entries   int    // where the entries start
-	end       int    // where they must end
-}
-
 // room is kept free in front, for the outer SEQUENCE's tag and length.
-const room = 6
+const room = headerRoom
 
-// maxSignature is the longest signature that is expected behind the entries: RSA-4096,
-// its BIT STRING header, and some. A longer one costs a copy.
-const maxSignature = 1024
-
-// NewBuilder starts a CRL with entries whose encodings take size octets together.
-func NewBuilder(t Template, size int) (*Builder, error) {
-	head, err := t.head()
-	if err != nil {
-		return nil, err
+// Sign makes a CRL of entries that AppendEntry encoded, in any number of pieces. They are
+// not copied: what was encoded once stands in every later list, and the CRL is returned
+// in pieces too. sign gets the pieces of the TBSCertList, the first with everything
+// before the entries and the last with everything behind them, and returns the signature.
+func (t Template) Sign(entries [][]byte, sign func(tbs ...[]byte) ([]byte, error)) ([][]byte, error) {
+	size := 0
+	for _, piece := range entries {
+		size += len(piece)
 	}
-	extensions, err := t.extensions()
+	head, err := t.head()
 	if err != nil {
 		return nil, err
 	}
 	if size > 0 { // revokedCertificates must be absent rather than empty (section 5.1.2.6)
 		head = appendHeader(head, tagSequence, size)
 	}
-	tbsSize := len(head) + size + len(extensions)
-	buffer := make([]byte, room, room+headerRoom+tbsSize+len(t.SignatureAlgorithm)+maxSignature)
-	buffer = appendHeader(buffer, tagSequence, tbsSize)
-	buffer = append(buffer, head...)
-	return &Builder{
-		buffer: buffer, algorithm: t.SignatureAlgorithm, tail: extensions,
-		entries: len(buffer), end: len(buffer) + size,
-	}, nil
-}
-
-// Add appends one entry.
-func (b *Builder) Add(e Entry) { b.buffer = AppendEntry(b.buffer, e) }
-
-// AddEncoded appends entries that AppendEntry encoded before.
-func (b *Builder) AddEncoded(entries []byte) { b.buffer = append(b.buffer, entries...) }
-
-// Sign ends the CRL: sign gets the TBSCertList and returns the signature. The Builder is
-// used up. It fails when the entries do not have the size that NewBuilder was told.
-func (b *Builder) Sign(sign func(tbs []byte) ([]byte, error)) (List, error) {
-	if len(b.buffer) != b.end {
-		return List{}, fmt.Errorf("entries of the CRL have %d octets, %d were announced", len(b.buffer)-b.entries, b.end-b.entries)
-	}
-	b.buffer = append(b.buffer, b.tail...)
-	tbs := b.buffer
-	signature, err := sign(tbs[room:])
+	tail, err := t.extensions()
 	if err != nil {
-		return List{}, fmt.Errorf("sign CRL: %w", err)
+		return nil, err
+	}
+	tbsSize := len(head) + size + len(tail)
+	front := make([]byte, room, room+headerRoom+len(head))
+	front = append(appendHeader(front, tagSequence, tbsSize), head...)
+	tbsSize += len(front) - room - len(head)
+
+	pieces := append(append(append(make([][]byte, 0, len(entries)+2), front[room:]), entries...), tail)
+	signature, err := sign(pieces...)
+	if err != nil {
+		return nil, fmt.Errorf("sign CRL: %w", err)
 	}
 	if len(signature) == 0 {
-		return List{}, errors.New("sign CRL: the signature is empty")
+		return nil, errors.New("sign CRL: the signature is empty")
 	}
-	b.buffer = append(b.buffer, b.algorithm...) // NewBuilder left room: nothing moves
-	der := appendHeader(b.buffer, byte(asn1.BIT_STRING), 1+len(signature))
-	der = append(der, 0) // no unused bits
-	der = append(der, signature...)
+	end := append(append([]byte(nil), tail...), t.SignatureAlgorithm...)
+	end = appendHeader(end, byte(asn1.BIT_STRING), 1+len(signature))
+	end = append(end, 0) // no unused bits
+	end = append(end, signature...)
 
-	outer := appendHeader(make([]byte, 0, headerRoom), tagSequence, len(der)-room)
+	outer := appendHeader(make([]byte, 0, headerRoom), tagSequence, tbsSize-len(tail)+len(end))
 	start := room - len(outer)
-	copy(der[start:], outer)
-	return List{DER: der[start:], Encoded: der[b.entries:b.end:b.end]}, nil
+	copy(front[start:], outer)
+	pieces[0], pieces[len(pieces)-1] = front[start:], end
+	return pieces, nil
 }
 
 // head is the TBSCertList up to revokedCertificates.

@@ -11,6 +11,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"math/big"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,31 +45,33 @@ func newIssuer(t *testing.T) (*x509.Certificate, *ecdsa.PrivateKey) {
 	return cert, key
 }
 
-func signer(key *ecdsa.PrivateKey) func([]byte) ([]byte, error) {
-	return func(tbs []byte) ([]byte, error) {
-		sum := sha256.Sum256(tbs)
+func signer(key *ecdsa.PrivateKey) func(...[]byte) ([]byte, error) {
+	return func(tbs ...[]byte) ([]byte, error) {
+		sum := sha256.Sum256(bytes.Join(tbs, nil))
 		return ecdsa.SignASN1(rand.Reader, key, sum[:])
 	}
 }
 
-func build(t *testing.T, template Template, entries []Entry, sign func([]byte) ([]byte, error)) List {
+func build(t *testing.T, template Template, entries []Entry, sign func(...[]byte) ([]byte, error)) []byte {
 	t.Helper()
-	size := 0
-	for _, e := range entries {
-		size += EntrySize(e)
-	}
-	b, err := NewBuilder(template, size)
+	pieces, err := template.Sign(encoded(entries), sign)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range entries {
-		b.Add(e)
+	return bytes.Join(pieces, nil)
+}
+
+// encoded encodes entries in pieces of seven.
+func encoded(entries []Entry) [][]byte {
+	var pieces [][]byte
+	for some := range slices.Chunk(entries, 7) {
+		var piece []byte
+		for _, e := range some {
+			piece = AppendEntry(piece, e)
+		}
+		pieces = append(pieces, piece)
 	}
-	list, err := b.Sign(sign)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list
+	return pieces
 }
 
 func someEntries(n int) []Entry {
@@ -104,7 +107,7 @@ func TestSameAsCryptoX509(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := x509.ParseRevocationList(list.DER)
+		got, err := x509.ParseRevocationList(list)
 		if err != nil {
 			t.Fatalf("%d entries: %v", n, err)
 		}
@@ -117,23 +120,23 @@ func TestSameAsCryptoX509(t *testing.T) {
 	}
 }
 
-func TestEntriesAreCopiedIntoTheNextList(t *testing.T) {
+// What was encoded once is neither copied nor changed: lists share it.
+func TestEntriesAreShared(t *testing.T) {
 	issuer, key := newIssuer(t)
 	template := Template{Issuer: issuer.RawSubject, SignatureAlgorithm: algorithm, Number: 1, ThisUpdate: start, NextUpdate: start.Add(time.Hour)}
-	entries := someEntries(40)
-	first := build(t, template, entries[:39], signer(key))
-	b, err := NewBuilder(template, len(first.Encoded)+EntrySize(entries[39]))
+	entries := encoded(someEntries(40))
+	before := bytes.Join(entries, nil)
+	pieces, err := template.Sign(entries, signer(key))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.AddEncoded(first.Encoded)
-	b.Add(entries[39])
-	second, err := b.Sign(signer(key))
-	if err != nil {
-		t.Fatal(err)
+	for i, piece := range entries {
+		if &piece[0] != &pieces[i+1][0] {
+			t.Fatalf("piece %d was copied", i)
+		}
 	}
-	if want := build(t, template, entries, signer(key)); !bytes.Equal(second.Encoded, want.Encoded) {
-		t.Error("entries that were copied differ from entries that were encoded")
+	if !bytes.Equal(bytes.Join(entries, nil), before) {
+		t.Error("the entries were changed")
 	}
 }
 
@@ -159,7 +162,7 @@ func TestExtensions(t *testing.T) {
 		{"partition", partition, []extension{{"2.5.29.35", false}, {"2.5.29.20", false}, {"2.5.29.28", true}, {"2.5.29.46", false}}},
 		{"delta", delta, []extension{{"2.5.29.35", false}, {"2.5.29.20", false}, {"2.5.29.27", true}, {"2.5.29.28", true}}},
 	} {
-		list, err := x509.ParseRevocationList(build(t, test.template, nil, signer(key)).DER)
+		list, err := x509.ParseRevocationList(build(t, test.template, nil, signer(key)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,19 +200,12 @@ func TestSignRefuses(t *testing.T) {
 	failure := errors.New("no key")
 	for _, test := range []struct {
 		name string
-		size int
-		sign func([]byte) ([]byte, error)
+		sign func(...[]byte) ([]byte, error)
 	}{
-		{"wrong size", 99, func([]byte) ([]byte, error) { return []byte{1}, nil }},
-		{"failing signer", EntrySize(someEntries(1)[0]), func([]byte) ([]byte, error) { return nil, failure }},
-		{"empty signature", EntrySize(someEntries(1)[0]), func([]byte) ([]byte, error) { return nil, nil }},
+		{"failing signer", func(...[]byte) ([]byte, error) { return nil, failure }},
+		{"empty signature", func(...[]byte) ([]byte, error) { return nil, nil }},
 	} {
-		b, err := NewBuilder(Template{SignatureAlgorithm: algorithm}, test.size)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.Add(someEntries(1)[0])
-		if list, err := b.Sign(test.sign); err == nil || list.DER != nil {
+		if list, err := (Template{SignatureAlgorithm: algorithm}).Sign(encoded(someEntries(1)), test.sign); err == nil || list != nil {
 			t.Errorf("%s: signed", test.name)
 		}
 	}
