@@ -78,7 +78,7 @@ func (in *inboundListener) handshake(ctx context.Context, conn net.Conn) (*tls.C
 		protocols = []string{"h2", "http/1.1"}
 	}
 	config := certs.ServerConfig(in.proxy.cfg.Source, allow, certs.WithClock(in.proxy.cfg.Now), certs.WithNextProtos(protocols...), certs.WithMemory(&in.proxy.memory))
-	secure := tls.Server(&rawConn{Conn: conn}, config)
+	secure := tls.Server(newRawConn(conn), config)
 	err := secure.HandshakeContext(ctx)
 	return secure, peer, err
 }

@@ -107,7 +107,7 @@ func (out *outboundListener) dialOne(ctx context.Context, address string, id cer
 	}
 	cfg := &out.proxy.cfg
 	config := certs.ClientConfig(cfg.Source, id, certs.WithClock(cfg.Now), certs.WithNextProtos(out.protocols()...), certs.WithMemory(&out.proxy.memory))
-	secure := tls.Client(&rawConn{Conn: conn}, config)
+	secure := tls.Client(newRawConn(conn), config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, certs.Peer{}, errors.Join(err, closeQuietly(conn))
 	}

@@ -10,16 +10,10 @@ import (
 	"time"
 )
 
-// bufferSize of each direction: what a peer can make this process hold. A reader that
-// does not read stops the other side's writer, through TCP's own window.
-const bufferSize = 32 << 10
-
 var (
 	errIdle      = errors.New("no byte came in either direction within the idle timeout")
 	errTruncated = errors.New("the stream was cut: it ended without TLS's close_notify")
 )
-
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // pump copies in both directions until both have ended, one has failed, or nothing has
 // moved for idle. The end of one direction is passed on as such (FIN, close_notify) and the
@@ -48,17 +42,22 @@ func pump(local, peer net.Conn, idle time.Duration, count func(toPeer bool, n in
 			count(toPeer, n)
 		}
 	}
-	failures := make(chan error, 2)
-	go func() { failures <- copyOneWay(peer, local, touch(true)) }()
-	go func() { failures <- copyOneWay(local, peer, touch(false)) }()
+	var once sync.Once
 	var failed error
-	for range 2 {
-		if err := <-failures; err != nil && failed == nil {
+	run := func(err error) {
+		if err == nil {
+			return
+		}
+		once.Do(func() {
 			failed = err
 			abort(local)
 			abort(peer)
-		}
+		})
 	}
+	var other sync.WaitGroup
+	other.Go(func() { run(copyOneWay(peer, local, touch(true))) })
+	run(copyOneWay(local, peer, touch(false)))
+	other.Wait()
 	if timedOut.Load() {
 		failed = errIdle
 	}
@@ -69,13 +68,12 @@ func pump(local, peer net.Conn, idle time.Duration, count func(toPeer bool, n in
 
 // copyOneWay copies until src ends, and then ends dst's direction.
 func copyOneWay(dst, src net.Conn, moved func(int)) error {
-	buffer := buffers.Get().(*[bufferSize]byte) //nolint:forcetypeassert // the pool holds nothing else
-	defer buffers.Put(buffer)
+	from, to := sourceOf(src), sinkOf(dst)
 	for {
-		n, err := src.Read(buffer[:])
-		if n > 0 {
-			moved(n)
-			if _, err := dst.Write(buffer[:n]); err != nil {
+		b, err := from.next()
+		if len(b) > 0 {
+			moved(len(b))
+			if err := to(b); err != nil {
 				return &sideError{writing: true, conn: dst, err: err}
 			}
 			moved(0)
@@ -101,29 +99,6 @@ func truncated(src net.Conn) bool {
 	}
 	raw, ok := secure.NetConn().(*rawConn)
 	return ok && raw.ended.Load()
-}
-
-// rawConn is the transport under a TLS connection; it remembers whether the transport
-// itself has ended.
-type rawConn struct {
-	net.Conn
-	ended atomic.Bool
-}
-
-func (c *rawConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if errors.Is(err, io.EOF) {
-		c.ended.Store(true)
-	}
-	return n, err
-}
-
-// SetLinger is the socket's; abort asks for it.
-func (c *rawConn) SetLinger(seconds int) error {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		return tcp.SetLinger(seconds)
-	}
-	return nil
 }
 
 // sideError says on which side the copy failed.

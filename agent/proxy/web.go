@@ -113,16 +113,21 @@ func flushEarly(response *http.Response) error {
 	return nil
 }
 
-// bodyBuffers lends pump's buffers to ReverseProxy, which would make one for each request.
+// bodySize is how much of a body is handed on at once.
+const bodySize = 32 << 10
+
+var bodies = sync.Pool{New: func() any { return new([bodySize]byte) }}
+
+// bodyBuffers lends buffers to the lanes, and to ReverseProxy, which would make one for each request.
 type bodyBuffers struct{}
 
 // Get implements httputil.BufferPool.
 func (bodyBuffers) Get() []byte {
-	return buffers.Get().(*[bufferSize]byte)[:] //nolint:forcetypeassert // the pool holds nothing else
+	return bodies.Get().(*[bodySize]byte)[:] //nolint:forcetypeassert // the pool holds nothing else
 }
 
 // Put implements httputil.BufferPool.
-func (bodyBuffers) Put(b []byte) { buffers.Put((*[bufferSize]byte)(b)) }
+func (bodyBuffers) Put(b []byte) { bodies.Put((*[bodySize]byte)(b)) }
 
 // byProtocol speaks to the target what the client speaks: gRPC needs HTTP/2 from end to end.
 type byProtocol struct{ http1, http2 http.RoundTripper }
