@@ -60,11 +60,6 @@ func (c overHTTPS) Feed(ctx context.Context, since uint64, agent string) (holder
 	return stream, nil
 }
 
-// AgentState does not wait: the feed tells when there is something else.
-func (c overHTTPS) AgentState(ctx context.Context, etag string) (*api.AgentState, string, error) {
-	return c.Client.AgentState(ctx, etag, 0)
-}
-
 // door opens a connection that shows cred's certificate, or, for a rekey, none.
 func (a *Agent) door(cred *credential, show bool) (CA, error) {
 	config := &tls.Config{

@@ -24,7 +24,6 @@ type CA struct {
 	authorities atomic.Pointer[authorities]
 	exchange    sync.Mutex   // one Exchange or rotation of responders and the feed's signer at a time
 	newest      atomic.Int64 // Unix seconds: the newest issuance that is known
-	changed     broadcast
 	probe       probe
 	responders  responders
 	feedSigner  atomic.Pointer[feedSigner]
@@ -86,32 +85,4 @@ func (c *CA) TrustDomain() certs.TrustDomain { return c.td }
 // Bundle returns the roots to trust.
 func (c *CA) Bundle() api.Bundle {
 	return api.Bundle{TrustDomain: c.td.String(), Roots: c.authorities.Load().rootsDER}
-}
-
-// Changed is closed when policy, bundle or revocation changes next; Run carries the
-// publisher's changes here. Call it before reading the state that one waits about.
-func (c *CA) Changed() <-chan struct{} { return c.changed.wait() }
-
-// broadcast wakes everybody who waits. The zero value is ready.
-type broadcast struct {
-	mu sync.Mutex
-	ch chan struct{}
-}
-
-func (b *broadcast) wait() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch == nil {
-		b.ch = make(chan struct{})
-	}
-	return b.ch
-}
-
-func (b *broadcast) notify() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch != nil {
-		close(b.ch)
-		b.ch = nil
-	}
 }

@@ -113,9 +113,8 @@ func (c *CA) replaceRevokedFeedSigner(ctx context.Context) {
 // missingFeedSigner reports whether the feed lacks a signer that it should have.
 func (c *CA) missingFeedSigner() bool { return c.cfg.Feed != nil && c.feedSigner.Load() == nil }
 
-// announce tells everybody who waits or follows that something may be new.
+// announce tells everybody who follows that something may be new.
 func (c *CA) announce() {
-	c.changed.notify()
 	if c.cfg.Feed != nil {
 		c.cfg.Feed.Notify()
 	}

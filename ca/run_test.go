@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,13 +145,16 @@ func TestInvariant12PurgeWaitsForRetentionAndGrace(t *testing.T) {
 
 func TestRunCarriesThePublishersChangesAndEnds(t *testing.T) {
 	news := make(chan struct{})
-	w := newWorld(t, func(cfg *ca.Config) { cfg.Publisher = newsroom{cfg.Publisher, news} })
+	w, spy := newFollowed(t, func(cfg *ca.Config) { cfg.Publisher = newsroom{cfg.Publisher, news} })
+	seen := len(spy.since(0))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	changed := w.Changed()
 	go func() { done <- w.Run(ctx) }()
 	news <- struct{}{}
-	<-changed
+	news <- struct{}{} // taken once the first one was passed on
+	if !slices.Contains(spy.since(seen), "notify") {
+		t.Error("the feed was not told")
+	}
 	cancel()
 	must(t, <-done)
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -45,7 +44,7 @@ func (c *CA) AgentState(ctx context.Context, peer Peer) (api.AgentState, error) 
 	}
 	roots := c.authorities.Load().rootsDER
 	return api.AgentState{
-		ID: peer.ID, Callers: callers, Roots: roots, CRLs: c.crlRefs(),
+		ID: peer.ID, Callers: callers, Roots: roots, CRLs: c.otherCRLs(),
 		ServerTime: c.now().UTC(), PolicyEpoch: epoch, MaxSilence: api.Duration(service.MaxSilence),
 		Versions: c.versions(epoch, roots),
 	}, nil
@@ -118,14 +117,11 @@ func (c *CA) RevocationOf(ctx context.Context, issuerID string, serial certs.Ser
 // otherCRLs are those of issuers that the feed does not cover: the root's, which says which
 // issuing CA is revoked.
 func (c *CA) otherCRLs() []api.CRLRef {
-	covered := c.authorities.Load().byID
-	return slices.DeleteFunc(c.crlRefs(), func(ref api.CRLRef) bool { return covered[ref.Issuer] != nil })
-}
-
-func (c *CA) crlRefs() []api.CRLRef {
-	refs := []api.CRLRef{}
+	covered, refs := c.authorities.Load().byID, []api.CRLRef{}
 	for _, crl := range c.publisher.CRLs() {
-		refs = append(refs, api.CRLRef{Issuer: crl.Issuer, Number: crl.Number.String()})
+		if covered[crl.Issuer] == nil {
+			refs = append(refs, api.CRLRef{Issuer: crl.Issuer, Number: crl.Number.String()})
+		}
 	}
 	return refs
 }

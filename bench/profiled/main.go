@@ -22,13 +22,16 @@ import (
 
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/enroll"
+	"github.com/handfast/handfast/ca/fleet"
 	"github.com/handfast/handfast/ca/home"
 	"github.com/handfast/handfast/ca/server"
 	"github.com/handfast/handfast/ca/store/sqlite"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/certs/feed"
 	"github.com/handfast/handfast/internal/logging"
 	"github.com/handfast/handfast/issuer"
 	"github.com/handfast/handfast/revocation"
+	"github.com/handfast/handfast/revocation/broadcast"
 )
 
 func main() {
@@ -87,13 +90,16 @@ func serve(ctx context.Context, dir home.Dir) (err error) {
 }
 
 type parts struct {
-	publisher *revocation.Publisher
-	ca        *ca.CA
-	server    *server.Server
+	publisher   *revocation.Publisher
+	broadcaster *broadcast.Broadcaster
+	fleet       *fleet.Fleet
+	ca          *ca.CA
+	server      *server.Server
 }
 
 // wire follows cmd/handfast-ca/daemon.go.
-func wire(ctx context.Context, cfg *home.Config, material *home.Material, store *sqlite.Store, registry *prometheus.Registry, logger *slog.Logger) (p parts, err error) {
+func wire(ctx context.Context, cfg *home.Config, material *home.Material, store *sqlite.Store, registry *prometheus.Registry, logger *slog.Logger) (p *parts, err error) {
+	p = &parts{}
 	p.publisher, err = revocation.Open(ctx, revocation.Config{
 		Log: store, Issuers: []revocation.CRLSigner{material.Issuer}, BaseURL: cfg.PublicURL,
 		Shards: cfg.CRL.Shards, FormerShards: cfg.CRL.FormerShards,
@@ -106,7 +112,11 @@ func wire(ctx context.Context, cfg *home.Config, material *home.Material, store 
 	if err := p.publisher.AddStaticCRL(material.RootCRL); err != nil {
 		return p, err
 	}
+	if err := p.openFeed(ctx, cfg, store, registry, logger); err != nil {
+		return p, err
+	}
 	p.ca, err = ca.New(ctx, ca.Config{
+		Feed: p.broadcaster, Noted: p.fleet.Note,
 		TrustDomain: cfg.TrustDomain, Ledger: store, Publisher: p.publisher,
 		Issuers: []*issuer.Issuer{material.Issuer}, Roots: []*x509.Certificate{material.Root},
 		Profiles: cfg.Profiles, DefaultProfile: cfg.DefaultProfile, URLs: cfg.URLs, Retention: cfg.Retention,
@@ -124,12 +134,29 @@ func wire(ctx context.Context, cfg *home.Config, material *home.Material, store 
 	}
 	p.server, err = server.New(server.Config{
 		CA: p.ca, Tokens: tokens, Revocations: p.publisher, DNSNames: cfg.DNSNames, IPs: cfg.IPs, Name: cfg.Name, Version: "profiled",
+		Feed: server.FeedOf(p.broadcaster), Fleet: p.fleet,
 		Logger: logger, Registerer: registry, Gatherer: registry,
 	})
 	return p, err
 }
 
-func (p parts) run(ctx context.Context, cfg *home.Config, logger *slog.Logger) error {
+func (p *parts) openFeed(ctx context.Context, cfg *home.Config, store *sqlite.Store, registry *prometheus.Registry, logger *slog.Logger) (err error) {
+	p.broadcaster, err = broadcast.New(broadcast.Config{
+		TrustDomain: cfg.TrustDomain.String(), Log: store, Listed: p.publisher.Listed,
+		Issuers:  func() []string { return p.ca.Issuers() },
+		Versions: func(ctx context.Context) ([]feed.Version, error) { return p.ca.Versions(ctx) },
+		Validity: cfg.CRL.Validity, Logger: logger, Registerer: registry,
+	})
+	if err != nil {
+		return err
+	}
+	p.fleet, err = fleet.New(ctx, fleet.Config{
+		Ledger: store, Sequence: p.broadcaster.Sequence, Retention: cfg.Retention, Logger: logger, Registerer: registry,
+	})
+	return err
+}
+
+func (p *parts) run(ctx context.Context, cfg *home.Config, logger *slog.Logger) error {
 	listeners, err := server.Listen(ctx, server.Addresses{API: cfg.Address, Public: cfg.PublicAddress})
 	if err != nil {
 		return err
@@ -139,6 +166,8 @@ func (p parts) run(ctx context.Context, cfg *home.Config, logger *slog.Logger) e
 	group, background := errgroup.WithContext(background)
 	group.Go(func() error { return p.publisher.Run(background) })
 	group.Go(func() error { return p.ca.Run(background) })
+	group.Go(func() error { return p.broadcaster.Run(background) })
+	group.Go(func() error { p.fleet.Run(background); return nil })
 	logger.Info("ready") // a little early: the driver asks /readyz before it loads
 	served := p.server.Run(ctx, listeners)
 	stop()

@@ -17,7 +17,7 @@ const (
 	defaultTimeout = 30 * time.Second // of one request, without the time that it asks to wait
 	crlTimeout     = 5 * time.Minute  // of fetching a CRL, which may be large
 	dialTimeout    = 10 * time.Second
-	idleTimeout    = 2 * time.Minute // longer than MaxWait, so that long polls keep one connection
+	idleTimeout    = 2 * time.Minute // longer than MaxWait, so that who polls keeps one connection
 	pingAfter      = 5 * time.Second // of silence on a connection
 	pingTimeout    = 5 * time.Second // until a connection that does not answer a ping is dead
 )
@@ -92,7 +92,7 @@ func (c *Client) Reconnect() {
 func (c *Client) Close() { c.http.Load().CloseIdleConnections() }
 
 // newHTTP makes the transport. A new one for each Reconnect, because Go's closes a
-// connection for new requests only when no stream is open, and a long poll always is.
+// connection for new requests only when no stream is open, and the feed's always is.
 func (c *Client) newHTTP() *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)

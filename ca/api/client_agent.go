@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Enroll exchanges a one-time token for a first certificate. idem is the idempotency
@@ -39,16 +38,10 @@ func (c *Client) Bundle(ctx context.Context, etag string) (*Bundle, string, erro
 	})
 }
 
-// AgentState fetches what an agent enforces. When it is still that of etag, the CA waits
-// up to wait (at most MaxWait, in whole seconds) for a change; a nil state says that none came.
-func (c *Client) AgentState(ctx context.Context, etag string, wait time.Duration) (*AgentState, string, error) {
-	wait = min(max(wait, 0), MaxWait).Truncate(time.Second)
-	header := map[string]string{"If-None-Match": etag}
-	if wait > 0 {
-		header[HeaderPrefer] = "wait=" + strconv.Itoa(int(wait/time.Second))
-	}
+// AgentState fetches what an agent enforces. When it is still that of etag, the state is nil.
+func (c *Client) AgentState(ctx context.Context, etag string) (*AgentState, string, error) {
 	return callJSON[AgentState](ctx, c, call{
-		method: http.MethodGet, path: PathAgentState, header: header, wait: wait, limit: maxListResponse,
+		method: http.MethodGet, path: PathAgentState, header: map[string]string{"If-None-Match": etag}, limit: maxListResponse,
 	})
 }
 

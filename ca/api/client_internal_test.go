@@ -14,7 +14,7 @@ import (
 )
 
 // A connection whose other end vanished without a word (power cut, firewall) is found by
-// pings, also while a long poll waits on it.
+// pings, also while a request waits on it.
 func TestDeadConnectionIsFound(t *testing.T) {
 	entered := make(chan struct{}, 1)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -40,7 +40,7 @@ func TestDeadConnectionIsFound(t *testing.T) {
 	h2.SendPingTimeout, h2.PingTimeout = 50*time.Millisecond, 50*time.Millisecond
 	result := make(chan error, 1)
 	go func() {
-		_, _, err := c.AgentState(t.Context(), `"e"`, MaxWait)
+		_, err := c.Progress(t.Context(), 1, MaxWait)
 		result <- err
 	}()
 	<-entered

@@ -101,8 +101,14 @@ func TestEachMethodSendsItsRequest(t *testing.T) {
 		{"POST /v1/rekey", func() error { _, err := c.Rekey(ctx, &api.RekeyRequest{}, ""); return err }},
 		{"POST /v1/renew Idempotency-Key:k", func() error { _, err := c.Renew(ctx, &api.RenewRequest{}, "k"); return err }},
 		{`GET /v1/bundle If-None-Match:"e"`, func() error { _, _, err := c.Bundle(ctx, `"e"`); return err }},
-		{`GET /v1/agent/state If-None-Match:"e" Prefer:wait=60`, func() error { _, _, err := c.AgentState(ctx, `"e"`, time.Hour); return err }},
-		{"GET /v1/agent/state", func() error { _, _, err := c.AgentState(ctx, "", -time.Hour); return err }},
+		{`GET /v1/agent/state If-None-Match:"e"`, func() error { _, _, err := c.AgentState(ctx, `"e"`); return err }},
+		{"GET /v1/feed/progress?sequence=7 Prefer:wait=60", func() error { _, err := c.Progress(ctx, 7, time.Hour); return err }},
+		{"GET /v1/feed/progress?sequence=7", func() error { _, err := c.Progress(ctx, 7, -time.Hour); return err }},
+		{"GET /v1/agents?cursor=a+b&limit=2&q=x&service=web&state=silent", func() error {
+			_, err := c.Agents(ctx, api.AgentQuery{Service: "web", State: "silent", Search: "x", Limit: 2, Cursor: "a b"})
+			return err
+		}},
+		{"GET /v1/revocations/aabb/0a", func() error { _, err := c.RevocationOf(ctx, "aabb", "0a"); return err }},
 		{"GET /v1/crl/ab%3F%25c", func() error { _, _, err := c.CRL(ctx, "ab?%c", ""); return err }},
 		{"GET /healthz", func() error { return c.Health(ctx) }},
 		{"GET /readyz", func() error { return c.Ready(ctx) }},

@@ -26,7 +26,7 @@ const (
 
 	// With a service's certificate.
 	PathRenew      = "/v1/renew"       // POST RenewRequest -> Issued
-	PathAgentState = "/v1/agent/state" // GET -> AgentState; ETag, If-None-Match, and "Prefer: wait=SECONDS" (RFC 7240) to be answered when it changes
+	PathAgentState = "/v1/agent/state" // GET -> AgentState; ETag and If-None-Match
 	PathFeed       = "/v1/feed"        // POST: a stream, see Client.Feed; GET: polling, see Client.FeedPoll; query parameters: since, agent
 	PathCRL        = "/v1/crl/"        // GET + key id of the CRL's issuer -> DER; ETag and If-None-Match; any client certificate
 
@@ -56,7 +56,7 @@ const (
 	// HeaderRequestID stands in every response and every log line of the request.
 	HeaderRequestID = "Request-Id"
 	// HeaderPrefer with the value "wait=SECONDS" (RFC 7240, section 4.3), at most
-	// MaxWait, makes PathAgentState, PathFeed (GET) and PathFeedProgress answer only when there is news.
+	// MaxWait, makes PathFeed (GET) and PathFeedProgress answer only when there is news.
 	HeaderPrefer = "Prefer"
 )
 
@@ -75,7 +75,7 @@ const (
 	MaxCRL      = 96 << 20 // a DER CRL, about two million entries
 )
 
-// MaxWait is the longest that PathAgentState keeps a request waiting.
+// MaxWait is the longest that the CA keeps a request waiting.
 const MaxWait = 60 * time.Second
 
 // Duration is a time.Duration that reads and writes Go's notation, such as "1h30m".
@@ -138,7 +138,7 @@ type AgentState struct {
 	ID          certs.ID  `json:"id"`
 	Callers     []string  `json:"callers"` // SPIFFE IDs; "*" is every service of the trust domain; none means nobody
 	Roots       [][]byte  `json:"roots"`   // DER
-	CRLs        []CRLRef  `json:"crls"`    // what to fetch from PathCRL when the number is higher than one's own
+	CRLs        []CRLRef  `json:"crls"`    // of issuers that the feed does not cover: what to fetch from PathCRL when the number is higher than one's own
 	ServerTime  time.Time `json:"server_time"`
 	PolicyEpoch uint64    `json:"policy_epoch"` // rises with every change of any service
 	Versions    []Version `json:"versions"`     // what this state is as of: the same as in the feed's statements

@@ -13,51 +13,21 @@ import (
 	"github.com/handfast/handfast/revocation"
 )
 
-// agentState answers at once when the state is not the one that the agent has, and
-// otherwise, if it asked for that, when it changes. A shutdown ends the wait, and so
-// does a revocation of the agent's own certificate, with a refusal.
+// agentState answers what the agent's service is to enforce. It does not wait: the feed tells
+// when there is something else.
 func (s *Server) agentState(r *request) (*answer, error) {
-	wait, err := preferredWait(r.http)
+	state, err := s.cfg.CA.AgentState(r.ctx(), r.peer)
 	if err != nil {
 		return nil, err
 	}
-	s.allowTime(r, wait)
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	for {
-		changed := s.cfg.CA.Changed() // before the look, so that no change falls between
-		state, err := s.cfg.CA.AgentState(r.ctx(), r.peer)
-		if err != nil {
-			return nil, err
-		}
-		etag, err := stateTag(state)
-		if err != nil {
-			return nil, err
-		}
-		if !unchanged(r.http, etag) {
-			return &answer{json: state, etag: etag, cache: "no-cache"}, nil
-		}
-		if !s.awaitChange(r, changed, timer.C) {
-			return notModified(etag), nil
-		}
-		if r.peer, err = s.cfg.CA.Authenticate(r.ctx(), r.http.TLS.PeerCertificates); err != nil {
-			return nil, err
-		}
+	etag, err := stateTag(state)
+	if err != nil {
+		return nil, err
 	}
-}
-
-// awaitChange reports whether there may be something new, false when the wait is over.
-func (s *Server) awaitChange(r *request, changed <-chan struct{}, over <-chan time.Time) bool {
-	s.metrics.waiting.Inc()
-	defer s.metrics.waiting.Dec()
-	select {
-	case <-changed:
-		return true
-	case <-over:
-	case <-s.stopping:
-	case <-r.ctx().Done():
+	if unchanged(r.http, etag) {
+		return notModified(etag), nil
 	}
-	return false
+	return &answer{json: state, etag: etag, cache: "no-cache"}, nil
 }
 
 // allowTime moves the deadlines of the connection or, in HTTP/2, of the stream behind the wait.

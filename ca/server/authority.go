@@ -38,8 +38,6 @@ type Authority interface {
 	Bundle() api.Bundle
 	// IssuerCertificate finds one of the CA's issuers by its subject key identifier.
 	IssuerCertificate(issuerID string) (*x509.Certificate, bool)
-	// Changed is closed when any agent's state may have changed.
-	Changed() <-chan struct{}
 	// Ready lists what keeps the CA from issuing, in words; nothing means ready.
 	Ready(ctx context.Context) []string
 	// ServerCertificate issues the API's own certificate; the chain ends with the root.

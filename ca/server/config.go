@@ -12,13 +12,13 @@ import (
 	"github.com/handfast/handfast/ca/fleet"
 )
 
-// Config is what New needs. CA, Tokens, Revocations and one of DNSNames and IPs have no default.
+// Config is what New needs. CA, Tokens, Revocations, Feed, Fleet and one of DNSNames and IPs have no default.
 type Config struct {
 	CA          Authority
 	Tokens      Tokens
 	Revocations Revocations
-	Feed        Feed         // see FeedOf; nil: nobody can follow
-	Fleet       *fleet.Fleet // who follows; nil: nobody can follow
+	Feed        Feed         // what agents follow; see FeedOf
+	Fleet       *fleet.Fleet // who follows, and how far they are
 
 	DNSNames []string     // of the API's own certificate
 	IPs      []netip.Addr // of the API's own certificate
@@ -36,7 +36,7 @@ type Config struct {
 type Limits struct {
 	ReadHeader time.Duration // TLS handshake, and a request's header; default 5 s
 	Read       time.Duration // a whole request; default 15 s
-	Write      time.Duration // an answer, from the request's header on and without a long poll's wait; default 30 s
+	Write      time.Duration // an answer, from the request's header on and without the wait that it asks for; default 30 s
 	Idle       time.Duration // a kept connection without a request; default 3 min
 	Shutdown   time.Duration // to finish accepted requests at the end; default 20 s
 
@@ -77,6 +77,8 @@ func (cfg *Config) check() error {
 		return errors.New("server: the verifier of enrolment tokens is missing")
 	case cfg.Revocations == nil:
 		return errors.New("server: the publisher of revocations is missing")
+	case cfg.Feed == nil || cfg.Fleet == nil:
+		return errors.New("server: the feed, or the fleet that follows it, is missing")
 	case len(cfg.DNSNames) == 0 && len(cfg.IPs) == 0:
 		return errors.New("server: the API has no DNS name and no IP address to certify")
 	}

@@ -34,7 +34,6 @@ type fakeCA struct {
 	refuse    map[string]error // by serial: what Authenticate answers
 	roles     map[string]policy.Operator
 	state     api.AgentState
-	changed   chan struct{}
 	problems  []string
 	enrolled  func(claim ca.Claim, csr []byte, idem string) (*ca.Issued, error)
 	renewed   func(peer ca.Peer, csr []byte, idem string) (*ca.Issued, error)
@@ -50,7 +49,7 @@ func newFakeCA(t testing.TB) *fakeCA {
 		t.Fatal(err)
 	}
 	return &fakeCA{
-		pki: newTestPKI(t), td: td, refuse: map[string]error{}, changed: make(chan struct{}),
+		pki: newTestPKI(t), td: td, refuse: map[string]error{},
 		roles: map[string]policy.Operator{
 			"adam":  {Name: "adam", Role: policy.RoleAdmin},
 			"iris":  {Name: "iris", Role: policy.RoleIssuer, Services: []string{"web"}},
@@ -148,19 +147,11 @@ func (f *fakeCA) AgentState(context.Context, ca.Peer) (api.AgentState, error) {
 	return state, nil
 }
 
-func (f *fakeCA) Changed() <-chan struct{} {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.changed
-}
-
-// change applies a change of the fake's state and wakes who waits.
+// change applies a change of the fake's state.
 func (f *fakeCA) change(apply func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	apply()
-	close(f.changed)
-	f.changed = make(chan struct{})
 }
 
 func (f *fakeCA) Ready(context.Context) []string {

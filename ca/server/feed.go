@@ -149,10 +149,7 @@ func (s *Server) revocationOf(r *request) (*answer, error) {
 	if len(issuer) > maxQuery {
 		return nil, badRequest("the issuer's key id is too long")
 	}
-	sequence := uint64(0)
-	if s.cfg.Feed != nil {
-		sequence = s.cfg.Feed.Sequence() // before the look: what is newer is not claimed to be known
-	}
+	sequence := s.cfg.Feed.Sequence() // before the look: what is newer is not claimed to be known
 	state, err := s.cfg.CA.RevocationOf(r.ctx(), issuer, serial)
 	if err != nil {
 		return nil, err

@@ -87,7 +87,10 @@ func TestBadInputIsRefusedWithItsCode(t *testing.T) {
 		{"apply twice the same", "POST", "/v1/apply", `{"services":[{"name":"a"},{"name":"a"}]}`, nil, api.CodeBadRequest, "twice"},
 		{"unknown reason", "POST", "/v1/revocations", `{"service":"web","reason":"bored"}`, nil, api.CodeBadRequest, "reason"},
 		{"negative lifetime", "POST", "/v1/tokens", `{"service":"web","ttl":"-1h"}`, nil, api.CodeBadRequest, "negative"},
-		{"wait in words", "GET", "/v1/agent/state", ``, map[string]string{api.HeaderPrefer: "wait=long", "X-As": "web"}, api.CodeBadRequest, "wait"},
+		{"wait in words", "GET", "/v1/feed/progress?sequence=1", ``, map[string]string{api.HeaderPrefer: "wait=long"}, api.CodeBadRequest, "wait"},
+		{"no sequence", "GET", "/v1/feed/progress", ``, nil, api.CodeBadRequest, "sequence"},
+		{"unknown state of an agent", "GET", "/v1/agents?state=asleep", ``, nil, api.CodeBadRequest, "state"},
+		{"wait of a poll in words", "GET", "/v1/feed?since=0&agent=0123456789abcdef0123456789abcdef", ``, map[string]string{api.HeaderPrefer: "wait=long", "X-As": "web"}, api.CodeBadRequest, "wait"},
 		{"unknown CRL", "GET", "/v1/crl/ffff", ``, nil, api.CodeNotFound, "no CRL"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/certs/feed"
 )
 
 func TestLifeOfACertificate(t *testing.T) {
@@ -27,27 +28,23 @@ func TestLifeOfACertificate(t *testing.T) {
 	}
 
 	// The state names the caller as soon as it is registered.
-	state, etag, err := agent.AgentState(ctx, "", 0)
+	state, etag, err := agent.AgentState(ctx, "")
 	must(t, err)
-	if len(state.Callers) != 0 || len(state.Roots) != 1 || len(state.CRLs) == 0 || state.ServerTime.IsZero() {
+	if len(state.Callers) != 0 || len(state.Roots) != 1 || len(state.CRLs) != 0 || state.ServerTime.IsZero() {
 		t.Errorf("state: %+v", state)
 	}
-	woken := make(chan *api.AgentState, 1)
-	go func() {
-		changed, _, err := agent.AgentState(context.Background(), etag, 30*time.Second)
-		if err != nil {
-			t.Errorf("long poll: %v", err)
+	follower := w.follow(agent, 0)
+	for _, v := range state.Versions {
+		if told := follower.view.Version(v.Name); told != v.Value {
+			t.Errorf("the feed says %s %q, the state %q", v.Name, told, v.Value)
 		}
-		woken <- changed
-	}()
+	}
 	w.register("shop/front")
-	select {
-	case changed := <-woken:
-		if changed == nil || len(changed.Callers) != 1 || changed.Callers[0] != "spiffe://test.example/shop/front" {
-			t.Errorf("woken with %+v", changed)
-		}
-	case <-time.After(5 * time.Second):
-		t.Fatal("the change of policy woke nobody")
+	follower.until(func(v *feed.View) bool { return v.Version("policy") != state.Versions[0].Value })
+	changed, _, err := agent.AgentState(ctx, etag)
+	must(t, err)
+	if changed == nil || len(changed.Callers) != 1 || changed.Callers[0] != "spiffe://test.example/shop/front" {
+		t.Errorf("after the feed had told of a change: %+v", changed)
 	}
 
 	// Renewal rides on the same connection.

@@ -15,7 +15,6 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
-	waiting  prometheus.Gauge
 	streams  prometheus.Gauge
 	panics   prometheus.Counter
 	notAfter prometheus.Gauge
@@ -28,14 +27,11 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}, []string{"route", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "handfast_server_request_duration_seconds",
-			Help:    "Time from a request's header to the end of its answer, by route. A long poll's wait counts.",
+			Help:    "Time from a request's header to the end of its answer, by route. Waiting counts: a stream of the feed ends with its agent's connection.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
 		}, []string{"route"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "handfast_server_requests_in_flight", Help: "Requests being answered, with the waiting ones.",
-		}),
-		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "handfast_server_agents_waiting", Help: "Agents whose long poll waits for a change: about the number of connected agents.",
 		}),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "handfast_server_feed_streams", Help: "Agents that follow the feed by a stream, which is open for as long as they do.",
@@ -48,7 +44,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.requests, m.duration, m.inFlight, m.waiting, m.streams, m.panics, m.notAfter)
+		registerer.MustRegister(m.requests, m.duration, m.inFlight, m.streams, m.panics, m.notAfter)
 	}
 	return m
 }

@@ -145,8 +145,6 @@ func (s *Server) status(r *request) (*answer, error) {
 		return nil, err
 	}
 	status.Name, status.Version, status.StartedAt = s.cfg.Name, s.cfg.Version, s.started
-	if s.cfg.Feed != nil {
-		status.Sequence, status.Agents = s.cfg.Feed.Sequence(), s.agentCounts()
-	}
+	status.Sequence, status.Agents = s.cfg.Feed.Sequence(), s.agentCounts()
 	return &answer{json: status}, nil
 }

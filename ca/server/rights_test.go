@@ -23,7 +23,7 @@ func TestNobodyActsForAnother(t *testing.T) {
 	irisID.set(key, issued.Chain)
 	iris := w.client(irisID)
 
-	state, _, err := web.AgentState(ctx, "", 0)
+	state, _, err := web.AgentState(ctx, "")
 	must(t, err)
 	if state.ID.Path() != "web" || len(state.Callers) != 0 {
 		t.Errorf("web sees the state of %s", state.ID)
@@ -40,7 +40,7 @@ func TestNobodyActsForAnother(t *testing.T) {
 		"service renews as an operator":    func() error { _, err := web.RenewOperator(ctx, &api.RenewRequest{CSR: csr}, ""); return err },
 		"service reads metrics":            func() error { _, err := web.Metrics(ctx); return err },
 		"operator renews as a service":     func() error { _, err := iris.Renew(ctx, &api.RenewRequest{CSR: csr}, ""); return err },
-		"operator reads an agent's state":  func() error { _, _, err := iris.AgentState(ctx, "", 0); return err },
+		"operator reads an agent's state":  func() error { _, _, err := iris.AgentState(ctx, ""); return err },
 		"issuer mints for another service": func() error { _, err := iris.CreateToken(ctx, &api.TokenRequest{Service: "db"}); return err },
 		"issuer issues for another":        func() error { _, err := iris.Issue(ctx, &api.IssueRequest{Service: "db", CSR: csr}, ""); return err },
 		"issuer revokes another's serial":  func() error { _, err := iris.Revoke(ctx, &api.RevokeRequest{Serial: serial}); return err },

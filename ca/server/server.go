@@ -21,7 +21,7 @@ type Server struct {
 	started   time.Time
 
 	stop     sync.Once
-	stopping chan struct{} // closed when the shutdown begins: long polls end
+	stopping chan struct{} // closed when the shutdown begins
 }
 
 // New makes the handlers. It issues nothing and listens nowhere: see Run.
@@ -93,12 +93,10 @@ func (s *Server) known(r *http.Request, method string) bool {
 	return ok
 }
 
-// beginShutdown lets waiting agents go; their answers say that nothing has changed.
+// beginShutdown ends the feed's streams, which say why.
 func (s *Server) beginShutdown() {
 	s.stop.Do(func() {
 		close(s.stopping)
-		if s.cfg.Fleet != nil {
-			s.cfg.Fleet.Close()
-		}
+		s.cfg.Fleet.Close()
 	})
 }

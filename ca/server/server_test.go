@@ -107,7 +107,7 @@ func TestRequestsAreCountedByRouteOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"requests_total", "request_duration_seconds", "requests_in_flight 1", "panics_total", "agents_waiting", "certificate_not_after_seconds"} {
+	for _, name := range []string{"requests_total", "request_duration_seconds", "requests_in_flight 1", "panics_total", "feed_streams", "certificate_not_after_seconds"} {
 		if !strings.Contains(string(metrics), "handfast_server_"+name) {
 			t.Errorf("/metrics does not show %s", name)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/ca/fleet"
 	"github.com/handfast/handfast/internal/logging"
 )
 
@@ -39,7 +40,12 @@ func newServer(t testing.TB, modify func(*Config)) (*Server, *stack) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	agents, err := fleet.New(t.Context(), fleet.Config{Ledger: noAgents{}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := Config{
+		Feed: newFakeFeed(7), Fleet: agents,
 		CA: f, Tokens: fakeTokens{}, Revocations: fakeRevocations{},
 		IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Name: "test", Version: "1",
 		Logger:     logger,

@@ -21,13 +21,16 @@ import (
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/ca/enroll"
+	"github.com/handfast/handfast/ca/fleet"
 	"github.com/handfast/handfast/ca/policy"
 	"github.com/handfast/handfast/ca/server"
 	"github.com/handfast/handfast/ca/store/sqlite"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/certs/feed"
 	"github.com/handfast/handfast/internal/logging"
 	"github.com/handfast/handfast/issuer"
 	"github.com/handfast/handfast/revocation"
+	"github.com/handfast/handfast/revocation/broadcast"
 )
 
 // world is a whole CA in one process: ledger, issuer, publisher, enroller and both
@@ -38,6 +41,8 @@ type world struct {
 	store   *sqlite.Store
 	root    *x509.Certificate
 	issuer  *issuer.Issuer
+	feed    *broadcast.Broadcaster
+	fleet   *fleet.Fleet
 	api     string
 	public  string
 	logs    *buffer
@@ -104,7 +109,23 @@ func newWorld(t *testing.T) *world {
 		Log: w.store, Issuers: []revocation.CRLSigner{w.issuer}, BaseURL: w.public, Now: w.clock, Logger: logger, Registerer: registry,
 	})
 	must(t, err)
+	w.feed, err = broadcast.New(broadcast.Config{
+		TrustDomain: td.String(), Log: w.store, Listed: publisher.Listed,
+		Issuers:  func() []string { return w.ca.Issuers() },
+		Versions: func(ctx context.Context) ([]feed.Version, error) { return w.ca.Versions(ctx) },
+		Now:      w.clock, Logger: logger, Registerer: registry,
+	})
+	must(t, err)
+	w.fleet, err = fleet.New(t.Context(), fleet.Config{
+		Ledger: w.store, Sequence: w.feed.Sequence, Logger: logger, Registerer: registry,
+		Refused: func(issuer string, serial certs.Serial) bool {
+			_, refused := publisher.Revoked(issuer, serial)
+			return refused
+		},
+	})
+	must(t, err)
 	w.ca, err = ca.New(t.Context(), ca.Config{
+		Feed: w.feed, Noted: w.fleet.Note,
 		TrustDomain: td, Ledger: w.store, Profiles: []issuer.ProfileConfig{issuer.ServiceDefault()}, Publisher: publisher,
 		Issuers: []*issuer.Issuer{w.issuer}, Roots: []*x509.Certificate{w.root},
 		URLs: func(id string) revocation.URLs { return revocation.URLs{Base: w.public, Issuer: id} },
@@ -117,7 +138,7 @@ func newWorld(t *testing.T) *world {
 	})
 	must(t, err)
 	s, err := server.New(server.Config{
-		CA: w.ca, Tokens: enroller, Revocations: publisher, IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
+		CA: w.ca, Tokens: enroller, Revocations: publisher, Feed: server.FeedOf(w.feed), Fleet: w.fleet, IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		Name: "test CA", Version: "0", Now: w.clock, Logger: logger, Registerer: registry, Gatherer: registry,
 		// The racers of a token all fail from one address; the limiter has its own tests.
 		Limits: server.Limits{FailureBurst: 1000},
@@ -126,6 +147,8 @@ func newWorld(t *testing.T) *world {
 	w.run(
 		func(ctx context.Context) error { return w.ca.Run(ctx) },
 		func(ctx context.Context) error { return publisher.Run(ctx) },
+		func(ctx context.Context) error { return w.feed.Run(ctx) },
+		func(ctx context.Context) error { w.fleet.Run(ctx); return nil },
 		func(ctx context.Context) error { return s.Run(ctx, listeners) },
 	)
 	w.admin, w.adminID = w.bootstrap("adam", policy.RoleAdmin)
