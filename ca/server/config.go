@@ -44,6 +44,9 @@ type Limits struct {
 	// Queue how long one more waits for a slot before it is told to come back. Defaults: 64, 1 s.
 	Slots int
 	Queue time.Duration
+	// Renewals is how many renewals work at once. Of those that wait, for Queue as well, the certificate
+	// that expires first goes first; the others are told when to come back. Default: 128.
+	Renewals int
 	// FailureRate and FailureBurst bound refused enrolments and rekeys from one address
 	// (IPv6: from one /64), a second; those that succeed are free. Defaults: 5, 50.
 	FailureRate  float64
@@ -58,6 +61,7 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.Shutdown, 20*time.Second)
 	setDefault(&l.Slots, 64)
 	setDefault(&l.Queue, time.Second)
+	setDefault(&l.Renewals, 128)
 	setDefault(&l.FailureRate, 5)
 	setDefault(&l.FailureBurst, 50)
 	return l
@@ -83,7 +87,7 @@ func (cfg *Config) check() error {
 		return errors.New("server: the API has no DNS name and no IP address to certify")
 	}
 	l := cfg.Limits.withDefaults()
-	if min(l.ReadHeader, l.Read, l.Write, l.Idle, l.Shutdown, l.Queue) < 0 || min(l.Slots, l.FailureBurst) < 0 || l.FailureRate < 0 {
+	if min(l.ReadHeader, l.Read, l.Write, l.Idle, l.Shutdown, l.Queue) < 0 || min(l.Slots, l.Renewals, l.FailureBurst) < 0 || l.FailureRate < 0 {
 		return fmt.Errorf("server: a limit is negative: %+v", l)
 	}
 	cfg.Limits = l

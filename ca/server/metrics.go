@@ -17,6 +17,7 @@ type metrics struct {
 	inFlight prometheus.Gauge
 	streams  prometheus.Gauge
 	panics   prometheus.Counter
+	deferred prometheus.Counter
 	notAfter prometheus.Gauge
 }
 
@@ -39,12 +40,15 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "handfast_server_panics_total", Help: "Handlers that panicked. Each is a fault of the program; the log has the stack.",
 		}),
+		deferred: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "handfast_server_renewals_deferred_total", Help: "Renewals that were told to come back later, because others were more pressed.",
+		}),
 		notAfter: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "handfast_server_certificate_not_after_seconds", Help: "When the API's own certificate expires, in seconds since 1970.",
 		}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.requests, m.duration, m.inFlight, m.streams, m.panics, m.notAfter)
+		registerer.MustRegister(m.requests, m.duration, m.inFlight, m.streams, m.panics, m.deferred, m.notAfter)
 	}
 	return m
 }

@@ -60,7 +60,7 @@ func (s *Server) routes() []route {
 		{method: post, pattern: api.PathRekey, who: anyone, limited: true, handle: s.rekey},
 		{method: get, pattern: api.PathBundle, who: anyone, handle: s.bundle},
 
-		{method: post, pattern: api.PathRenew, who: service, handle: s.renew},
+		{method: post, pattern: api.PathRenew, who: service, handle: s.pacer.paced(s.renew)},
 		{method: get, pattern: api.PathAgentState, who: service, handle: s.agentState},
 		{method: post, pattern: api.PathFeed, who: service, query: follow, streams: true, handle: s.streamFeed},
 		{method: get, pattern: api.PathFeed, who: service, query: follow, handle: s.pollFeed},

@@ -16,6 +16,7 @@ type Server struct {
 	mux       *http.ServeMux
 	metrics   *metrics
 	limiter   *limiter
+	pacer     *pacer
 	identity  *identity
 	readiness readiness
 	started   time.Time
@@ -37,6 +38,7 @@ func New(cfg Config) (*Server, error) {
 		started:  cfg.Now().UTC(),
 		stopping: make(chan struct{}),
 	}
+	s.pacer = newPacer(cfg.Limits, cfg.Now, s.metrics)
 	s.identity = newIdentity(cfg, s.metrics)
 	s.readiness = readiness{ask: cfg.CA.Ready, now: cfg.Now}
 	for _, r := range s.routes() {
