@@ -62,12 +62,12 @@ func TestNormalize(t *testing.T) {
 	in := policy.Service{
 		Name: "shop/cart", DNSNames: []string{"Cart.Shop", "api", "cart.shop"},
 		IPs:     []netip.Addr{netip.MustParseAddr("::ffff:10.0.0.1"), netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")},
-		Callers: []string{"shop/web", "*", "shop/web"}, Profile: "long", TTL: 24 * time.Hour, Version: 7,
+		Callers: []string{"shop/web", "*", "shop/web"}, Profile: "long", TTL: 24 * time.Hour, MaxSilence: policy.MinSilence, Version: 7,
 	}
 	want := policy.Service{
 		Name: "shop/cart", DNSNames: []string{"api", "cart.shop"},
 		IPs:     []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")},
-		Callers: []string{"*", "shop/web"}, Profile: "long", TTL: 24 * time.Hour, Version: 7,
+		Callers: []string{"*", "shop/web"}, Profile: "long", TTL: 24 * time.Hour, MaxSilence: policy.MinSilence, Version: 7,
 	}
 	got, err := policy.Normalize(in, profiles)
 	if err != nil {
@@ -121,6 +121,9 @@ func TestNormalizeRefuses(t *testing.T) {
 		"foreign caller":   {Name: "a", Callers: []string{"spiffe://other/b"}},
 		"too many callers": {Name: "a", Callers: make([]string, policy.MaxCallers+1)},
 		"unknown profile":  {Name: "a", Profile: "nope"},
+		"short silence":    {Name: "a", MaxSilence: policy.MinSilence - 1},
+		"long silence":     {Name: "a", MaxSilence: policy.MaxSilence + 1},
+		"negative silence": {Name: "a", MaxSilence: -time.Minute},
 		"long profile":     {Name: "a", Profile: strings.Repeat("p", 65)},
 		"short TTL":        {Name: "a", TTL: time.Second},
 		"negative TTL":     {Name: "a", TTL: -time.Hour},

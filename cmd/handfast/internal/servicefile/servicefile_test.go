@@ -26,7 +26,7 @@ func TestTheExampleInTheHelpIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(services) != 2 || services[0].DNSNames[0] != "shop.example.org" || services[1].Callers[0] != "*" || time.Duration(services[1].TTL) != 30*time.Minute {
+	if len(services) != 2 || services[0].DNSNames[0] != "shop.example.org" || services[1].Callers[0] != "*" || time.Duration(services[1].TTL) != 30*time.Minute || time.Duration(services[1].MaxSilence) != 5*time.Minute {
 		t.Fatalf("read %+v", services)
 	}
 }
@@ -39,7 +39,7 @@ func TestAListingIsReadBack(t *testing.T) {
 	}
 	want := api.Service{
 		Name: "team/shop", ID: id, DNSNames: []string{"a.example"}, IPs: []string{"10.0.0.1", "::1"}, Callers: []string{"*"}, Profile: "p",
-		TTL: api.Duration(90 * time.Second), Version: 1 << 40, Created: time.Unix(1, 0).UTC(), Updated: time.Unix(2, 0).UTC(),
+		TTL: api.Duration(90 * time.Second), MaxSilence: api.Duration(5 * time.Minute), Version: 1 << 40, Created: time.Unix(1, 0).UTC(), Updated: time.Unix(2, 0).UTC(),
 	}
 	var listing bytes.Buffer
 	if err := output.WriteData(&listing, output.YAML, api.ServiceList{Services: []api.Service{want}}); err != nil {
@@ -79,7 +79,7 @@ func FuzzParse(f *testing.F) {
 		}
 		seen := map[string]bool{}
 		for _, s := range services {
-			if _, err := td.ID(s.Name); err != nil || seen[s.Name] || s.TTL < 0 {
+			if _, err := td.ID(s.Name); err != nil || seen[s.Name] || s.TTL < 0 || s.MaxSilence < 0 {
 				t.Fatalf("accepted %+v (seen %v, %v)", s, seen[s.Name], err)
 			}
 			seen[s.Name] = true
