@@ -52,6 +52,7 @@ type Proxy struct {
 	metrics   *metrics
 	journal   *journal
 	live      *registry
+	tidy      *tidier
 	inbounds  []*inboundListener
 	outbounds []*outboundListener
 	memory    certs.Memory // what peers have shown, as each connection has a config of its own
@@ -80,7 +81,7 @@ func Listen(ctx context.Context, cfg Config) (*Proxy, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Proxy{cfg: cfg, journal: newJournal(&cfg), live: newRegistry(cfg.Source, cfg.Now)}
+	p := &Proxy{cfg: cfg, journal: newJournal(&cfg), live: newRegistry(cfg.Source, cfg.Now), tidy: newTidier()}
 	var err error
 	if p.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
@@ -232,6 +233,7 @@ type entry struct {
 func (p *Proxy) enter(way direction, listener string, peer certs.Peer, secure *tls.Conn) entry {
 	p.metrics.connections.WithLabelValues(string(way), "ok").Inc()
 	p.metrics.open.WithLabelValues(string(way)).Inc()
+	p.tidy.entered()
 	p.cfg.Logger.Debug("connection", "direction", string(way), "listener", listener, "peer", peer.ID,
 		"peer_serial", serialOf(peer.Certificate), "remote", secure.RemoteAddr().String())
 	return entry{way: way, live: p.live.add(peer, way, func(cause error) {
