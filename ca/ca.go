@@ -28,6 +28,7 @@ type CA struct {
 	responders  responders
 	feedSigner  atomic.Pointer[feedSigner]
 	recent      recentKeys
+	plan        plan
 }
 
 // New checks cfg, compiles the profiles (some 50 ms each) and reads the ledger's newest

@@ -144,7 +144,11 @@ func (c *CA) serveNew(ctx context.Context, a *authorities, r request) (*Issued, 
 	if err != nil {
 		return nil, err
 	}
-	return a.handOut(recorded, replayed)
+	issued, err := a.handOut(recorded, replayed)
+	if err == nil && !replayed {
+		issued.RenewAfter = c.plan.place(recorded.IssuedAt, issued.RenewAfter)
+	}
+	return issued, err
 }
 
 func (c *CA) decideAndFulfil(ctx context.Context, a *authorities, r request) (Certificate, bool, error) {
