@@ -153,7 +153,8 @@ func (b *Broadcaster) fail(err error) {
 		at = f.step
 	}
 	b.metrics.errors.WithLabelValues(string(at)).Inc()
-	if b.failure.Swap(&err) == nil && !(at == "signer" && b.current.Load() == nil) { // none before the CA has made one is no fault
+	first, starting := b.failure.Swap(&err) == nil, at == "signer" && b.current.Load() == nil
+	if first && !starting { // before the CA has made a signer it is no fault that there is none
 		b.config.Logger.Error("the feed is silent: no statement can be made; it is tried again", "error", err)
 	}
 }
