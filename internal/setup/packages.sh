@@ -9,7 +9,7 @@ set -eu
 
 # program:package
 demo='openssl:openssl curl:curl'
-tests='certtool:gnutls-bin ocsptool:gnutls-bin softhsm2-util:softhsm2 strace:strace java:openjdk-17-jdk-headless ip:iproute2 iptables:iptables'
+tests='certtool:gnutls-bin certutil:libnss3-tools ocsptool:gnutls-bin softhsm2-util:softhsm2 strace:strace java:openjdk-17-jdk-headless ip:iproute2 iptables:iptables'
 
 case "${1:-}" in
 build) wanted="gcc:gcc" ;;

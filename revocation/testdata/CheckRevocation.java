@@ -1,12 +1,15 @@
-// Checks certificates as a Java service would: with CRLs from a store, or by OCSP.
+// Checks certificates as a Java service would: with CRLs from a store, by OCSP, or with
+// an OCSP response that it was given (a staple).
 // Each line of standard input is one case, with fields divided by spaces:
 //
 //   crl  ISSUER LEAF CRL...
 //   ocsp ISSUER LEAF
+//   response ISSUER LEAF RESPONSE
 //
-// All are DER files. It prints good, revoked:REASON, or failed:CAUSE for each line.
+// All are DER files. It prints good, revoked:REASON, or failed:REASON:MESSAGE for each line.
 
 import java.io.*;
+import java.nio.file.*;
 import java.security.cert.*;
 import java.util.*;
 
@@ -41,6 +44,9 @@ class CheckRevocation {
             parameters.addCertStore(CertStore.getInstance("Collection", new CollectionCertStoreParameters(crls)));
             checker.setOptions(EnumSet.of(PKIXRevocationChecker.Option.PREFER_CRLS, PKIXRevocationChecker.Option.NO_FALLBACK));
         } else {
+            if (fields[0].equals("response")) {
+                checker.setOcspResponses(Map.of(certificate(fields[2]), Files.readAllBytes(Path.of(fields[3]))));
+            }
             checker.setOptions(EnumSet.of(PKIXRevocationChecker.Option.NO_FALLBACK));
         }
         parameters.addCertPathChecker(checker);
@@ -51,7 +57,7 @@ class CheckRevocation {
             if (e.getCause() instanceof CertificateRevokedException) {
                 return "revoked:" + ((CertificateRevokedException) e.getCause()).getRevocationReason();
             }
-            return "failed:" + e.getReason();
+            return "failed:" + e.getReason() + ":" + e.getMessage().replace(' ', '-');
         }
     }
 
