@@ -40,10 +40,10 @@ func (f *fakeFeed) fail(err error) {
 	f.beat(sequence)
 }
 
-func (f *fakeFeed) now() (uint64, error, <-chan struct{}) {
+func (f *fakeFeed) now() (uint64, <-chan struct{}, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.sequence, f.failure, f.changed
+	return f.sequence, f.changed, f.failure
 }
 
 func (f *fakeFeed) Follow(since uint64) Cursor { return &fakeCursor{feed: f, position: since} }
@@ -70,7 +70,7 @@ func (c *fakeCursor) Next(ctx context.Context) ([]byte, error) {
 		}
 	}
 	var err error
-	if c.position, err, c.next = c.feed.now(); err != nil {
+	if c.position, c.next, err = c.feed.now(); err != nil {
 		return nil, err
 	}
 	return feed.AppendMessage(nil, feed.StatementMessage, binary.BigEndian.AppendUint64(nil, c.position)), nil
