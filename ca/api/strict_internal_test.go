@@ -10,7 +10,7 @@ func TestFlatIsWhatClientsSend(t *testing.T) {
 		`{"token":"a.b-c","csr":"MIIB/+=="}`: true,
 		`{"csr":""}`:                         true,
 		`{}`:                                 false,
-		`{"csr":"a"} `:                       false,
+		`{"csr":"a"}x`:                       false,
 		`{"csr":"a","csr":"b"}`:              false,
 		`{"CSR":"a"}`:                        false,
 		`{"csr":"a\\u0041"}`:                 false,

@@ -63,7 +63,7 @@ func (p *pacer) enter(ctx context.Context, notAfter time.Time) error {
 	}
 	timer := time.NewTimer(p.patience)
 	defer timer.Stop()
-	served, err := false, error(nil)
+	var served bool
 	select {
 	case served = <-w.served:
 	case <-timer.C:
@@ -75,9 +75,9 @@ func (p *pacer) enter(ctx context.Context, notAfter time.Time) error {
 		return ctx.Err()
 	}
 	if !served {
-		err = p.deferral(notAfter)
+		return p.deferral(notAfter)
 	}
-	return err
+	return nil
 }
 
 // join takes a slot, and returns nil, or a place among those that wait. The one with most

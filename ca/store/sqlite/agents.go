@@ -12,7 +12,7 @@ import (
 
 // SaveAgents implements ca.AgentRecords.
 func (s *Store) SaveAgents(ctx context.Context, list []ca.AgentRow) error {
-	_, err := writeOn(ctx, s, 0, func(t *tx) (struct{}, error) {
+	_, err := write(ctx, s, 0, func(t *tx) (struct{}, error) {
 		for _, row := range list {
 			if err := saveAgent(t, row); err != nil {
 				return struct{}{}, err

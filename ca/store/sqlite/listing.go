@@ -142,7 +142,7 @@ func (s *Store) Counts(ctx context.Context, now time.Time) (ca.Counts, error) {
 
 // Probe implements ca.Ledger.
 func (s *Store) Probe(ctx context.Context) error {
-	_, err := writeOn(ctx, s, 0, func(t *tx) (struct{}, error) {
+	_, err := write(ctx, s, 0, func(t *tx) (struct{}, error) {
 		n, err := t.changed("UPDATE probe SET count = count + 1, filler = randomblob(?) WHERE id = 1", 8*pageSize)
 		if err == nil && n != 1 {
 			err = errors.New("the probe's row is gone")

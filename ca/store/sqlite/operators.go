@@ -58,7 +58,7 @@ func (s *Store) Operators(ctx context.Context) ([]policy.Operator, error) {
 
 // AddOperator implements ca.Registry.
 func (s *Store) AddOperator(ctx context.Context, operator policy.Operator) error {
-	_, err := writeOn(ctx, s, 0, func(t *tx) (struct{}, error) {
+	_, err := write(ctx, s, 0, func(t *tx) (struct{}, error) {
 		n, err := t.changed("INSERT INTO operators (name, role, services, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
 			operator.Name, string(operator.Role), formatList(operator.Services), operator.Created.Unix())
 		if err == nil && n == 0 {
@@ -71,7 +71,7 @@ func (s *Store) AddOperator(ctx context.Context, operator policy.Operator) error
 
 // DeleteOperator implements ca.Registry.
 func (s *Store) DeleteOperator(ctx context.Context, name string) error {
-	_, err := writeOn(ctx, s, 0, func(t *tx) (struct{}, error) {
+	_, err := write(ctx, s, 0, func(t *tx) (struct{}, error) {
 		operator, err := scanOperator(t.queryRow(selectOperator, name))
 		if err != nil {
 			return struct{}{}, err

@@ -44,7 +44,7 @@ const (
 
 // Purge implements ca.Ledger. Subjects go with their last certificate, uncounted.
 func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int, error) {
-	return writeOn(ctx, s, onCertificates, func(t *tx) (int, error) {
+	return write(ctx, s, onCertificates, func(t *tx) (int, error) {
 		deleted, subjects := 0, make(map[int64]bool)
 		for _, p := range purges {
 			budget := (limit - deleted) / p.cost

@@ -81,7 +81,7 @@ func scanServices(rows *rows) ([]policy.Service, error) {
 
 // PutService implements ca.Registry. What changes nothing leaves the version as it is.
 func (s *Store) PutService(ctx context.Context, service policy.Service, version uint64) (policy.Service, error) {
-	return writeOn(ctx, s, onServices, func(t *tx) (policy.Service, error) {
+	return write(ctx, s, onServices, func(t *tx) (policy.Service, error) {
 		known, err := scanService(t.queryRow(selectService, service.Name))
 		if err != nil && !errors.Is(err, ca.ErrNotFound) {
 			return policy.Service{}, err
@@ -127,7 +127,7 @@ func nextEpoch(t *tx) (uint64, error) {
 
 // DeleteService implements ca.Registry.
 func (s *Store) DeleteService(ctx context.Context, name string, version uint64) error {
-	_, err := writeOn(ctx, s, onServices, func(t *tx) (struct{}, error) {
+	_, err := write(ctx, s, onServices, func(t *tx) (struct{}, error) {
 		known, err := scanService(t.queryRow(selectService, name))
 		if err != nil {
 			return struct{}{}, err
@@ -149,7 +149,7 @@ func deleteService(t *tx, name string) error {
 
 // ApplyServices implements ca.Registry.
 func (s *Store) ApplyServices(ctx context.Context, services []policy.Service, prune, dryRun bool, at time.Time) (ca.Applied, error) {
-	return writeOn(ctx, s, onServices, func(t *tx) (ca.Applied, error) {
+	return write(ctx, s, onServices, func(t *tx) (ca.Applied, error) {
 		applied, err := applyServices(t, services, prune, at)
 		if err == nil && dryRun {
 			err = errRollBack

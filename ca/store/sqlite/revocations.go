@@ -50,7 +50,7 @@ func (s *Store) Entries(ctx context.Context, after uint64, limit int) ([]revocat
 
 // AppendPublished implements revocation.Log.
 func (s *Store) AppendPublished(ctx context.Context, issuer string, at time.Time) (uint64, error) {
-	return writeOn(ctx, s, 0, func(t *tx) (uint64, error) {
+	return write(ctx, s, 0, func(t *tx) (uint64, error) {
 		id, err := t.issuerID(issuer)
 		if err != nil {
 			return 0, err
@@ -76,7 +76,7 @@ func (s *Store) Issued(ctx context.Context, issuer string, serial certs.Serial) 
 
 // Revoke implements ca.Ledger.
 func (s *Store) Revoke(ctx context.Context, selection ca.RevokeSelection, reason certs.Reason, at time.Time, by string, dryRun bool) (ca.RevokeOutcome, error) {
-	return writeOn(ctx, s, onCertificates, func(t *tx) (ca.RevokeOutcome, error) {
+	return write(ctx, s, onCertificates, func(t *tx) (ca.RevokeOutcome, error) {
 		r := revoker{t: t, kind: revocation.KindOf(reason), reason: reason, at: at, by: by, dryRun: dryRun}
 		if err := r.selected(selection); err != nil {
 			return ca.RevokeOutcome{}, err

@@ -75,14 +75,10 @@ func startWriter(c, checkpoints *conn, memory *memory, options Options) (*writer
 	return w, nil
 }
 
-// write has apply's changes made durable, and returns its result after the commit. When
-// ctx ends first the outcome is unknown to the caller, who must treat it as failed.
-func write[T any](ctx context.Context, s *Store, apply func(*tx) (T, error)) (T, error) {
-	return writeOn(ctx, s, onEverything, apply)
-}
-
-// writeOn is write for a change whose effect on what is remembered is known.
-func writeOn[T any](ctx context.Context, s *Store, e effect, apply func(*tx) (T, error)) (T, error) {
+// write has apply's changes made durable, and returns its result after the commit. e is what of
+// the memories it may make untrue. When ctx ends first the outcome is unknown to the
+// caller, who must treat it as failed.
+func write[T any](ctx context.Context, s *Store, e effect, apply func(*tx) (T, error)) (T, error) {
 	var result T
 	err := s.writer.commitOf(&change{ctx: ctx, effect: e, apply: func(t *tx) (err error) {
 		result, err = apply(t)
@@ -199,44 +195,6 @@ func (w *writer) transact(t *tx, batch []*change) error {
 	return err
 }
 
-// attempt is one transaction. together has issuances recorded by the same few statements; if
-// two of them want the same, that is errContested, and each must be tried alone.
-func (w *writer) attempt(t *tx, batch []*change, together bool) error {
-	if err := t.begin(); err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	err := applyAll(t, batch, together)
-	if err == nil {
-		err = w.persist(t)
-	}
-	if err != nil {
-		t.known = newKnown()
-		return errors.Join(err, rollBack(t))
-	}
-	return nil
-}
-
-func applyAll(t *tx, batch []*change, together bool) error {
-	for len(batch) > 0 {
-		n := 0
-		for together && n < len(batch) && batch[n].issuance != nil {
-			n++
-		}
-		if n > 0 {
-			if err := recordTogether(t, batch[:n]); err != nil {
-				return err
-			}
-			batch = batch[n:]
-			continue
-		}
-		if err := applyOne(t, batch[0]); err != nil {
-			return err
-		}
-		batch = batch[1:]
-	}
-	return nil
-}
-
 func (w *writer) persist(t *tx) error {
 	if hook := w.hooks.beforeCommit; hook != nil {
 		if err := hook(); err != nil {
@@ -250,56 +208,6 @@ func (w *writer) persist(t *tx) error {
 		return hook()
 	}
 	return nil
-}
-
-// applyOne returns an error when the whole transaction is lost.
-func applyOne(t *tx, c *change) error {
-	if c.err = c.ctx.Err(); c.err != nil {
-		return nil
-	}
-	if err := t.exec("SAVEPOINT change"); err != nil {
-		return err
-	}
-	t.touch(c.effect)
-	c.err = c.apply(t)
-	if c.err != nil {
-		if losesTransaction(c.err) {
-			return c.err
-		}
-		t.known.doubt()
-		if err := t.exec("ROLLBACK TO change"); err != nil {
-			return err
-		}
-	}
-	return t.exec("RELEASE change")
-}
-
-// losesTransaction tells faults of the file or the machine, after which SQLite may have
-// rolled back everything, from a change that merely failed.
-func losesTransaction(err error) bool {
-	code, ok := sqliteCode(err)
-	if !ok {
-		return false
-	}
-	switch code {
-	case sqlite3.ErrConstraint, sqlite3.ErrTooBig, sqlite3.ErrMismatch, sqlite3.ErrRange, sqlite3.ErrError:
-		return false
-	default:
-		return true
-	}
-}
-
-func sqliteCode(err error) (sqlite3.ErrNo, bool) {
-	e, ok := errors.AsType[sqlite3.Error](err)
-	return e.Code, ok
-}
-
-// rollBack ends the transaction if SQLite has not ended it by itself.
-func rollBack(t *tx) error {
-	if t.AutoCommit() {
-		return nil
-	}
-	return t.exec("ROLLBACK")
 }
 
 func (w *writer) close() error {
