@@ -157,7 +157,8 @@ func wait(ctx context.Context, d time.Duration) error {
 // noteFleet makes the figures and the picture.
 func (s *session) noteFleet(ours *authority, sim *fleet.Fleet, m marks) error {
 	seconds := sim.Timeline(m.begin, m.end)
-	down, up := int(m.down.Sub(m.begin)/time.Second), int(m.up.Sub(m.begin)/time.Second)
+	// Whole seconds: those in which the CA went and came belong to the outage.
+	down, up := int(m.down.Unix()-m.begin.Unix()), int(m.up.Unix()-m.begin.Unix())+1
 	calm, herd := fleet.Sum(seconds[:down]), fleet.Sum(seconds[up:])
 	_, peak, err := proc.RSS(ours.Process.PID())
 	if err != nil {
