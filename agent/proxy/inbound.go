@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -54,10 +53,11 @@ func (in *inboundListener) welcome(ctx context.Context, conn net.Conn) {
 	defer in.proxy.leave(entry)
 	if in.web != nil {
 		in.web.serve(ctx, secure, peer)
+		in.proxy.explained(ctx, entry)
 		return
 	}
 	err = in.forward(ctx, secure, peer)
-	if err != nil && ctx.Err() == nil && !errors.Is(err, net.ErrClosed) { // closed here: cut, and logged as such
+	if err != nil && !in.proxy.explained(ctx, entry) && ctx.Err() == nil {
 		in.proxy.journal.note("connection failed", in.spec.Listen, conn.RemoteAddr().String(), causeOf(err), peer, err)
 	}
 }

@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/handfast/handfast/certs"
@@ -28,9 +31,15 @@ type live struct {
 	cut       func(cause error) // closes the connection at once; called at most once, without locks
 	expiry    *time.Timer
 	once      sync.Once
+	gone      atomic.Bool // was cut
 }
 
-func (l *live) cutFor(cause error) { l.once.Do(func() { l.cut(cause) }) }
+func (l *live) cutFor(cause error) {
+	l.once.Do(func() {
+		l.gone.Store(true)
+		l.cut(cause)
+	})
+}
 
 // registry keeps the open connections by peer, so that they can be judged again when what
 // is known changes. It is safe for concurrent use.
@@ -40,6 +49,10 @@ type registry struct {
 
 	mu   sync.Mutex
 	byID map[certs.ID]map[*live]struct{}
+
+	ownMu sync.Mutex
+	owner *certs.Snapshot // whose certificate own is about
+	own   error
 }
 
 func newRegistry(source certs.Source, now func() time.Time) *registry {
@@ -106,7 +119,7 @@ func (r *registry) all() []*live {
 	return all
 }
 
-// judge cuts l when its peer is revoked, forbidden, expired or under no known root, and when the
+// judge cuts l when its peer, or this service itself, is revoked, when the peer is forbidden, expired or under no known root, and when the
 // CA's feed is silent for longer than the service's policy allows: who keeps the feed away must not keep a
 // revoked peer alive. Without a snapshot, and with stale CRLs, it stays: nothing new is known about
 // it, and new connections are refused already.
@@ -119,12 +132,40 @@ func (r *registry) judge(l *live) {
 		l.cutFor(err)
 		return
 	}
+	if err := r.ownRevocation(snap); err != nil {
+		l.cutFor(err)
+		return
+	}
 	if l.direction != inbound {
 		return
 	}
 	if err := snap.Policy.Allows(l.peer.ID); err != nil {
 		l.cutFor(r.forbidden(l, snap, err))
 	}
+}
+
+// ownRevocation returns an error when the certificate that snap shows is itself revoked: no peer that knows would
+// talk to this service, and no peer that does not know yet should.
+func (r *registry) ownRevocation(snap *certs.Snapshot) error {
+	r.ownMu.Lock()
+	defer r.ownMu.Unlock()
+	if r.owner == snap {
+		return r.own
+	}
+	r.owner, r.own = snap, nil
+	var chain []*x509.Certificate
+	for _, der := range snap.Certificate.Certificate {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil //nolint:nilerr // what cannot be read cannot be shown either: no handshake succeeds
+		}
+		chain = append(chain, cert)
+	}
+	_, err := certs.Verify(chain, snap, x509.ExtKeyUsageServerAuth, r.now())
+	if refusal, ok := errors.AsType[*certs.Refusal](err); ok && refusal.Cause == certs.CauseRevoked {
+		r.own = fmt.Errorf("this service's own certificate: %w", err)
+	}
+	return r.own
 }
 
 // forbidden is policy's no, with what a log wants to know.

@@ -5,9 +5,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/handfast/handfast/agent/internal/testpki"
 	"github.com/handfast/handfast/certs"
@@ -141,6 +145,67 @@ func TestVerifiedPeerHasItsWholeChain(t *testing.T) {
 	}
 	if err := all[0].peer.Check(mustCurrent(t, w.ordersSrc), time.Now()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Who is revoked has no business with anybody, whether or not the other side knows it yet.
+func TestOwnRevocationCutsBothWays(t *testing.T) {
+	w := newWorld(t)
+	target := backend(t, echo)
+	in := w.serveInbound(t, target, nil)
+	own := w.Certificate(w.web, hour)
+	w.webSrc.Set(w.SnapshotOf(own, w.CRL(), w.orders.String()))
+	out := serve(t, Config{
+		Source: w.webSrc, Outbound: []Outbound{{Listen: "127.0.0.1:0", Service: "orders", Addresses: []string{in.inboundAddr()}}},
+		Inbound: []Inbound{{Listen: "127.0.0.1:0", Target: target}},
+	})
+	there := dialPlain(t, out.outboundAddr())
+	back := tls.Client(dialPlain(t, out.inboundAddr()), certs.ClientConfig(w.ordersSrc, w.web))
+	for _, conn := range []net.Conn{there, back} {
+		if err := roundTrip(conn, "before"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.webSrc.Set(w.SnapshotOf(own, w.CRL(own.Leaf), w.orders.String()))
+	for _, conn := range []net.Conn{there, back} {
+		if err := ended(conn); errors.Is(err, io.EOF) {
+			t.Error("the cut looks like an orderly end")
+		}
+	}
+	if event := waitEvent(t, out, "revoked"); event.What != "connection cut" || !strings.Contains(event.Error, "own certificate") {
+		t.Errorf("event %+v", event)
+	}
+	counted := 0
+	for deadline := time.Now().Add(5 * time.Second); counted < 2; time.Sleep(time.Millisecond) {
+		kinds := make(chan prometheus.Metric, 8)
+		out.metrics.cuts.Collect(kinds)
+		if counted = len(kinds); time.Now().After(deadline) {
+			t.Fatalf("%d kinds of cuts are counted; want one in each direction", counted)
+		}
+	}
+}
+
+// Of two agents that hear of a revocation the later one finds its connections reset. It says why as soon as it knows.
+func TestResetIsExplainedByTheNewsThatFollow(t *testing.T) {
+	w := newWorld(t)
+	own := mustCurrent(t, w.webSrc).Certificate
+	in := w.serveInbound(t, backend(t, echo), nil)
+	out := w.serveOutbound(t, nil, in.inboundAddr())
+	conn := dialPlain(t, out.outboundAddr())
+	if err := roundTrip(conn, "before"); err != nil {
+		t.Fatal(err)
+	}
+	w.ordersSrc.Set(w.SnapshotOf(w.Certificate(w.orders, hour), w.CRL(own.Leaf), "*"))
+	waitEvent(t, in, "revoked")
+	time.Sleep(10 * time.Millisecond) // until the reset has come, mostly
+	w.webSrc.Set(w.SnapshotOf(own, w.CRL(own.Leaf)))
+	if event := waitEvent(t, out, "revoked"); event.What != "connection cut" {
+		t.Errorf("event %+v", event)
+	}
+	for _, event := range out.Status().Events {
+		if event.Cause == "network" {
+			t.Errorf("it is called a failure too: %+v", event)
+		}
 	}
 }
 

@@ -48,7 +48,7 @@ func (out *outboundListener) carry(ctx context.Context, local net.Conn) {
 	entry := out.proxy.enter(outbound, out.spec.Listen, peer, secure)
 	defer out.proxy.leave(entry)
 	err = pump(local, secure, out.spec.IdleTimeout, out.count)
-	if err == nil || ctx.Err() != nil || errors.Is(err, net.ErrClosed) { // closed here: cut, and logged as such
+	if err == nil || out.proxy.explained(ctx, entry) || ctx.Err() != nil {
 		return
 	}
 	what := "connection failed"

@@ -225,6 +225,7 @@ func (p *Proxy) watch(ctx context.Context) {
 
 // entry is a connection that was let in.
 type entry struct {
+	secure *tls.Conn
 	live *live
 	way  direction
 }
@@ -236,12 +237,38 @@ func (p *Proxy) enter(way direction, listener string, peer certs.Peer, secure *t
 	p.tidy.entered()
 	p.cfg.Logger.Debug("connection", "direction", string(way), "listener", listener, "peer", peer.ID,
 		"peer_serial", serialOf(peer.Certificate), "remote", secure.RemoteAddr().String())
-	return entry{way: way, live: p.live.add(peer, way, func(cause error) {
+	return entry{way: way, secure: secure, live: p.live.add(peer, way, func(cause error) {
 		abort(secure)
 		p.metrics.cuts.WithLabelValues(string(way), causeOf(cause)).Inc()
 		p.tell(cause)
 		p.journal.note("connection cut", listener, secure.RemoteAddr().String(), causeOf(cause), peer, cause)
 	})}
+}
+
+// explanation is how long a connection that the peer has reset waits for the news that says why. Both agents
+// hear of a revocation at about the same time; the slower one finds its connections reset.
+const explanation = 300 * time.Millisecond
+
+// explained reports whether a connection was cut, by this side or, as far as is known or becomes known in a
+// moment, for a reason for which this side would have cut it too. Then it is logged and counted as cut.
+func (p *Proxy) explained(ctx context.Context, e entry) bool {
+	if raw, ok := e.secure.NetConn().(*rawConn); !ok || !raw.reset.Load() {
+		return e.live.gone.Load()
+	}
+	ctx, cancel := context.WithTimeout(ctx, explanation)
+	defer cancel()
+	for {
+		changed := p.cfg.Source.Changed()
+		p.live.judge(e.live)
+		if e.live.gone.Load() {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 func (p *Proxy) leave(e entry) {

@@ -115,6 +115,7 @@ func (r *lazyReader) took(n int) {
 type rawConn struct {
 	net.Conn
 	ended atomic.Bool
+	reset atomic.Bool // by the other side
 	lazy  *lazyReader // nil: read as Conn does
 
 	mu     sync.Mutex
@@ -131,7 +132,20 @@ func (c *rawConn) Read(b []byte) (int, error) {
 	if errors.Is(err, io.EOF) {
 		c.ended.Store(true)
 	}
-	return n, err
+	return n, c.noteReset(err)
+}
+
+func (c *rawConn) noteReset(err error) error {
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		c.reset.Store(true)
+	}
+	return err
+}
+
+// send writes to the socket.
+func (c *rawConn) send(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	return n, c.noteReset(err)
 }
 
 func (c *rawConn) read(b []byte) (int, error) {
@@ -162,14 +176,14 @@ func (c *rawConn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.joined == nil {
-		return c.Conn.Write(b)
+		return c.send(b)
 	}
 	written := 0
 	for len(b) > 0 {
 		n := copy(c.joined[c.n:], b)
 		c.n, b, written = c.n+n, b[n:], written+n
 		if c.n == len(c.joined) {
-			if _, err := c.Conn.Write(c.joined[:]); err != nil {
+			if _, err := c.send(c.joined[:]); err != nil {
 				return written, err
 			}
 			c.n = 0
@@ -192,7 +206,7 @@ func (c *rawConn) flush() error {
 	joined, n := c.joined, c.n
 	c.joined, c.n = nil, 0
 	defer bulks.Put(joined)
-	_, err := c.Conn.Write(joined[:n])
+	_, err := c.send(joined[:n])
 	return err
 }
 

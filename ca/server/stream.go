@@ -85,7 +85,8 @@ func (st *stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	st.explain(r, header, cause)
 }
 
-// deliver writes what the cursor says until there is a reason to end.
+// deliver writes what the cursor says until there is a reason to end. An agent whose certificate has been revoked or put
+// on hold is told of that by the statement that says so, which tells why, before it is told no more.
 func (st *stream) deliver(w http.ResponseWriter) error {
 	s, control := st.server, http.NewResponseController(w)
 	// The reader waits for ever: whether the client lives, HTTP/2's pings find out.
@@ -93,8 +94,9 @@ func (st *stream) deliver(w http.ResponseWriter) error {
 	var extended time.Time
 	for messages := st.first; ; {
 		st.first = nil
-		if err := s.stands(st.request, st.issuer, &st.checked); err != nil {
-			return err
+		fallen := s.stands(st.request, st.issuer, &st.checked)
+		if fallen != nil && !isRevoked(fallen) {
+			return fallen
 		}
 		if st.checked != extended { // with each thorough look, so once a minute
 			extended = st.checked
@@ -107,6 +109,9 @@ func (st *stream) deliver(w http.ResponseWriter) error {
 		if err := control.Flush(); err != nil {
 			return errGone
 		}
+		if fallen != nil {
+			return fallen
+		}
 		var err error
 		if messages, err = st.cursor.Next(st.ctx); err != nil {
 			if cause := context.Cause(st.ctx); cause != nil {
@@ -115,6 +120,11 @@ func (st *stream) deliver(w http.ResponseWriter) error {
 			return feedError(err)
 		}
 	}
+}
+
+func isRevoked(err error) bool {
+	told, ok := errors.AsType[*api.Error](err)
+	return ok && (told.Code == api.CodeRevoked || told.Code == api.CodeHeld)
 }
 
 // readAcks ends the stream when the agent says what cannot be, or nothing more.

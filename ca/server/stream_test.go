@@ -160,6 +160,25 @@ func TestStreamEndsWithItsReason(t *testing.T) {
 	}
 }
 
+// Who is revoked gets the statement that says so, with its reason, and nothing after it.
+func TestRevokedAgentIsToldWhatRevokesIt(t *testing.T) {
+	for _, code := range []api.Code{api.CodeRevoked, api.CodeHeld} {
+		f := startFeed(t, nil)
+		stream := f.open(f.client("web"), agentA)
+		f.expect(stream, 7)
+		f.mu.Lock()
+		f.fallen = &api.Error{Code: code, Message: "no longer"}
+		f.mu.Unlock()
+		f.feed.beat(8)
+		f.expect(stream, 8)
+		f.feed.beat(9)
+		_, err := stream.Next()
+		if told, ok := errors.AsType[*api.Error](err); !ok || told.Code != code {
+			t.Errorf("after that: %v; want %s", err, code)
+		}
+	}
+}
+
 func TestStreamEndsWithItsCertificate(t *testing.T) {
 	clock := &testClock{}
 	f := startFeed(t, func(cfg *Config) { cfg.Now = clock.now })
