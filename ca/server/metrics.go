@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +20,10 @@ type metrics struct {
 	panics   prometheus.Counter
 	deferred prometheus.Counter
 	notAfter prometheus.Gauge
+
+	// Of the publisher's answers, which cost little else: looked up by their labels once.
+	published   prometheus.Counter
+	publishedIn prometheus.Observer
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -50,7 +55,19 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	if registerer != nil {
 		registerer.MustRegister(m.requests, m.duration, m.inFlight, m.streams, m.panics, m.deferred, m.notAfter)
 	}
+	m.published = m.requests.WithLabelValues(publicRoute, statusLabel(http.StatusOK))
+	m.publishedIn = m.duration.WithLabelValues(publicRoute)
 	return m
+}
+
+// observePublished is observe for publicRoute.
+func (m *metrics) observePublished(code int, took time.Duration) {
+	if code == http.StatusOK {
+		m.published.Inc()
+	} else {
+		m.requests.WithLabelValues(publicRoute, statusLabel(code)).Inc()
+	}
+	m.publishedIn.Observe(took.Seconds())
 }
 
 func (m *metrics) observe(route string, code int, took time.Duration) {

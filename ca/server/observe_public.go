@@ -26,7 +26,7 @@ func (s *Server) observePublished(ctx *fasthttp.RequestCtx) {
 		}
 		took := s.cfg.Now().Sub(begin)
 		status := ctx.Response.StatusCode()
-		s.metrics.observe(n.route, status, took)
+		s.metrics.observePublished(status, took)
 		if level := n.level(status, ctx.IsGet() || ctx.IsHead()); s.cfg.Logger.Enabled(context.Background(), level) {
 			s.log(withID(&n), level, &n, answered{
 				status: status, remote: ctx.RemoteAddr().String(), bytes: int64(len(ctx.Response.Body())), took: took,

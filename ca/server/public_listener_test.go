@@ -143,7 +143,7 @@ func TestPublicSlowClientsAreCut(t *testing.T) {
 	st := start(t, func(cfg *Config) {
 		cfg.Limits.ReadHeader, cfg.Limits.Read, cfg.Limits.Idle = 30*time.Millisecond, 60*time.Millisecond, 90*time.Millisecond
 	})
-	for _, sent := range []string{"", "GET /he", "GET /healthz HTTP/1.1\r\nHost: ca\r\n\r\n", "POST /ocsp HTTP/1.1\r\nHost: ca\r\nContent-Length: 5\r\n\r\nab"} {
+	for _, sent := range []string{"", "GET /he", "GET /healthz HTTP/1.1\r\nHost: ca\r\n\r\n", "POST /ocsp HTTP/1.1\r\nHost: ca\r\nContent-Length: 5\r\n\r\nab", "POST /ocsp HTTP/1.1\r\nHost: ca\r\nContent-Length: 5000\r\n\r\nab"} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(st.public, "http://"))
 		if err != nil {
 			t.Fatal(err)

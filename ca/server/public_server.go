@@ -16,6 +16,9 @@ import (
 // 503 at once.
 const maxPublicConns = 8192
 
+// smallBody is how many octets come with the header: they get no time of their own.
+const smallBody = 1 << 10
+
 // publicServer serves the plain HTTP listener by fasthttp: an OCSP response that is kept
 // costs less than net/http takes around it. Its limits are those of the other listeners.
 type publicServer struct {
@@ -28,10 +31,11 @@ func (s *Server) newPublicServer(l *publicListener) *publicServer {
 	return &publicServer{listening: l, fast: &fasthttp.Server{
 		Handler:      handler,
 		ErrorHandler: refuseUnread(handler),
-		// The first deadline covers the header; a body gets the time of a whole request.
+		// The first deadline covers the header and a small body, such as an OCSP request; a
+		// longer one gets the time of a whole request.
 		ReadTimeout: limits.ReadHeader,
 		HeaderReceived: func(header *fasthttp.RequestHeader) (config fasthttp.RequestConfig) {
-			if header.ContentLength() != 0 {
+			if n := header.ContentLength(); n < 0 || n > smallBody {
 				config.ReadTimeout = limits.Read
 			}
 			return config
