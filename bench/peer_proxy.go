@@ -27,6 +27,10 @@ events { worker_connections 4096; }
   sendfile on; tcp_nopush on;
   server { listen %[3]s; root %[1]s; } }
 `
+	nginxSame = nginxCommon + `http { ` + nginxTemp + `
+  default_type application/ocsp-response;
+  server { listen %[3]s; location / { return 200 "%[4]s"; } } }
+`
 	nginxHTTP = nginxCommon + `http { ` + nginxTemp + `
   upstream backend { server %[4]s; keepalive 128; keepalive_requests 1000000000; }
   server { listen %[3]s ssl; ` + nginxTLS + `
@@ -68,7 +72,8 @@ options = NO_TICKET
 `
 )
 
-// startNginx starts nginx as a file server of the benchmark's directory ("static") or as
+// startNginx starts nginx as a file server of the benchmark's directory ("static"), with target as
+// its answer to everything ("same"), or as
 // a proxy ("http", "tcp") for target, with the TLS files of tlsDir.
 func (s *session) startNginx(ctx context.Context, mode, target, tlsDir string) (*harness.Process, string, error) {
 	address, err := harness.FreeAddress()
@@ -81,7 +86,7 @@ func (s *session) startNginx(ctx context.Context, mode, target, tlsDir string) (
 			module = "load_module " + file + ";"
 		}
 	}
-	text := map[string]string{"static": nginxStatic, "http": nginxHTTP, "tcp": nginxTCP}[mode]
+	text := map[string]string{"static": nginxStatic, "same": nginxSame, "http": nginxHTTP, "tcp": nginxTCP}[mode]
 	config := s.path("nginx-" + mode + ".conf")
 	if err := os.WriteFile(config, fmt.Appendf(nil, text, s.path(), tlsDir, address, target, module), 0o600); err != nil {
 		return nil, "", err

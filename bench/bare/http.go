@@ -19,6 +19,20 @@ func serveHTTP(listener net.Listener, _ string) error {
 	}))
 }
 
+func serveSame(listener net.Listener, file string) error {
+	body, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			return
+		}
+		w.Header().Set("Content-Type", "application/ocsp-response")
+		_, _ = w.Write(body)
+	}))
+}
+
 func serveStatic(listener net.Listener, file string) error {
 	body, err := os.ReadFile(file)
 	if err != nil {

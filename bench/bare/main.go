@@ -33,6 +33,7 @@ var modes = map[string]mode{
 	"stream":  serveStream,  // plaintext, the bulk protocol of package wire
 	"static":  serveStatic,  // plaintext, TARGET is a file
 	"ocsp":    serveOCSP,    // plaintext, one signature a request
+	"same":    serveSame,    // plaintext, TARGET is a file that answers everything
 	"echo":    serveEcho,    // HTTPS, answers with the request's body
 	"reverse": serveReverse, // HTTPS to httputil.ReverseProxy
 	"copy":    serveCopy,    // TLS to io.Copy
