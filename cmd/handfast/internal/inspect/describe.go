@@ -9,11 +9,14 @@ import (
 	"crypto/sha1" //nolint:gosec // a fingerprint to compare with older tools' output, no security rests on it
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"fmt"
 	"math/big"
 	"net"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/handfast/handfast/certs"
@@ -37,6 +40,7 @@ func (i *Inspector) certificate(cert *x509.Certificate) Certificate {
 		SHA256: certs.Fingerprint(cert), SHA1: sha1Hex(cert.Raw),
 		KeyID: hex.EncodeToString(cert.SubjectKeyId), AuthorityKeyID: hex.EncodeToString(cert.AuthorityKeyId),
 		OCSPURLs: cert.OCSPServer, IssuerURLs: cert.IssuingCertificateURL, CRLURLs: cert.CRLDistributionPoints,
+		MustStaple: certs.MustStaple(cert), NoRevAvail: slices.ContainsFunc(cert.Extensions, isNoRevAvail),
 		SelfSigned: bytes.Equal(cert.RawSubject, cert.RawIssuer) && FindIssuer(cert, []*x509.Certificate{cert}) != nil,
 	}
 	if id, err := certs.IDFromCertificate(cert); err == nil {
@@ -45,6 +49,11 @@ func (i *Inspector) certificate(cert *x509.Certificate) Certificate {
 		c.URIs = uris(cert.URIs)
 	}
 	return c
+}
+
+// isNoRevAvail tells the extension of a certificate about whose revocation nothing is published.
+func isNoRevAvail(extension pkix.Extension) bool {
+	return extension.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 56})
 }
 
 func describeRequest(request *x509.CertificateRequest) Request {
@@ -146,7 +155,11 @@ func extKeyUsage(cert *x509.Certificate) []string {
 		names = append(names, extKeyUsageName(usage))
 	}
 	for _, oid := range cert.UnknownExtKeyUsage {
-		names = append(names, oid.String())
+		name := oid.String()
+		if name == "1.3.6.1.5.5.7.3.36" { // RFC 9336
+			name = "documentSigning"
+		}
+		names = append(names, name)
 	}
 	return names
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/json"
 	"math/big"
 	"strings"
@@ -80,6 +81,36 @@ func TestAHostileSubjectCannotSteerTheTerminal(t *testing.T) {
 	}
 	if !strings.Contains(b.String(), "valid, expires in 48 hours") && !strings.Contains(b.String(), "valid, expires in 47 hours") {
 		t.Fatalf("got %s", b.String())
+	}
+}
+
+// What a certificate says about its own revocation stands in words and as data.
+func TestRevocationExtensionsAreNamed(t *testing.T) {
+	now := time.Now()
+	ca := newAuthority(t, "issuer", now)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(6), NotBefore: now.Add(-time.Minute), NotAfter: now.Add(time.Minute),
+		UnknownExtKeyUsage: []asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 36}},
+		ExtraExtensions: []pkix.Extension{
+			{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 24}, Value: []byte{0x30, 3, 2, 1, 5}},
+			{Id: asn1.ObjectIdentifier{2, 5, 29, 56}, Value: []byte{5, 0}},
+		},
+	}
+	report := &inspect.Report{Target: "x", Source: "file"}
+	inspector := inspect.Inspector{Now: time.Now}
+	inspector.Fill(t.Context(), report, pemfile.Content{Certificates: []*x509.Certificate{sign(t, template, ca.cert, ca.key, ca.key), ca.cert}})
+	leaf, issuer := report.Certificates[0], report.Certificates[1]
+	if !leaf.MustStaple || !leaf.NoRevAvail || issuer.MustStaple || issuer.NoRevAvail {
+		t.Errorf("got %+v and %+v", leaf, issuer)
+	}
+	var b bytes.Buffer
+	if err := report.WriteText(&b, output.Style{}, now); err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range []string{"RFC 7633", "RFC 9608", "documentSigning"} {
+		if strings.Count(b.String(), words) != 1 {
+			t.Errorf("%s is not said once:\n%s", words, b.String())
+		}
 	}
 }
 

@@ -63,6 +63,8 @@ type Certificate struct {
 	OCSPURLs       []string          `json:"ocsp_urls,omitempty"`
 	IssuerURLs     []string          `json:"issuer_urls,omitempty"`
 	CRLURLs        []string          `json:"crl_urls,omitempty"`
+	MustStaple     bool              `json:"must_staple,omitempty"`  // RFC 7633
+	NoRevAvail     bool              `json:"no_rev_avail,omitempty"` // RFC 9608
 	SelfSigned     bool              `json:"self_signed"`
 	SignedBy       string            `json:"signed_by,omitempty"` // SHA-256 of the issuer's certificate, when it is at hand and its signature holds
 	OCSP           *revstatus.Answer `json:"ocsp,omitempty"`

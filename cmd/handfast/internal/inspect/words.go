@@ -133,6 +133,12 @@ func (out *writer) certificate(r *Report, n int) output.Fields {
 	f.Add("SHA-256", c.SHA256)
 	f.Add("SHA-1", c.SHA1)
 	f.Add("public key SHA-256", c.Key.SHA256)
+	if c.MustStaple {
+		f.Add("staple", "demanded: whoever shows it has to staple an OCSP response (RFC 7633)")
+	}
+	if c.NoRevAvail {
+		f.Add("revocation", "nothing is published about it: it is short-lived (noRevAvail, RFC 9608)")
+	}
 	f.Add("OCSP says", out.answer(c.OCSP, "OCSP responder"))
 	f.Add("CRL says", out.answer(c.CRL, "CRL"))
 	return f
