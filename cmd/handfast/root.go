@@ -45,7 +45,7 @@ func newRootCommand(a *app) *cobra.Command {
 	root.SetVersionTemplate(version.Line("handfast") + "\n")
 	root.AddCommand(
 		newServiceCommand(a), newTokenCommand(a), newIssueCommand(a), newRenewCommand(a), newRevokeCommand(a),
-		newListCommand(a), newInspectCommand(a), newVerifyCommand(a), newOperatorCommand(a), newAgentsCommand(a), newStatusCommand(a),
+		newListCommand(a), newInspectCommand(a), newVerifyCommand(a), newOperatorCommand(a), newAgentsCommand(a), newStatusCommand(a), newBenchCommand(a),
 		newCompletionCommand(a), newVersionCommand(a), newExitCodesTopic(),
 	)
 	root.SetHelpCommand(newHelpCommand(a))
