@@ -41,7 +41,7 @@ func (p *Profile) Draft(s Subject, now time.Time) (Draft, error) {
 	if err != nil {
 		return Draft{}, err
 	}
-	octets, err := newSerial()
+	octets, err := newSerial(now)
 	if err != nil {
 		return Draft{}, fmt.Errorf("serial number: %w", err)
 	}

@@ -25,7 +25,7 @@ func TestSerialIsPositiveShortAndRandom(t *testing.T) {
 	seen := make(map[string]bool)
 	ones := make([]int, 8*certs.MaxSerialOctets)
 	for range rounds {
-		octets, err := newSerial()
+		octets, err := newSerial(epoch())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,6 +53,30 @@ func TestSerialIsPositiveShortAndRandom(t *testing.T) {
 	}
 	if random != serialBits {
 		t.Fatalf("%d bits look random instead of %d", random, serialBits)
+	}
+}
+
+// Serials sort by when they were made, and have 20 octets then and after the time has begun anew.
+func TestSerialsSortByTime(t *testing.T) {
+	last := ""
+	for _, after := range []time.Duration{0, serialTick, time.Second - serialTick, time.Second, time.Hour, 20 * 365 * 24 * time.Hour} {
+		octets, err := newSerial(epoch().Truncate(time.Second).Add(after))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(octets) <= last {
+			t.Errorf("after %s: serial %x is not above %x", after, octets, last)
+		}
+		last = string(octets)
+	}
+	for _, now := range []time.Time{{}, time.Unix(-1, 999), time.Unix(1<<32-1, 999_999_999), time.Unix(1<<32, 0)} {
+		octets, err := newSerial(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(octets) != certs.MaxSerialOctets || octets[0]>>6 != 1 {
+			t.Errorf("at %s: serial %x", now, octets)
+		}
 	}
 }
 

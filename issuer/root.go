@@ -91,6 +91,11 @@ func NewIntermediate(root *x509.Certificate, rootSigner crypto.Signer, pub crypt
 }
 
 func createCA(template, parent *x509.Certificate, pub crypto.PublicKey, signer crypto.Signer) (*x509.Certificate, error) {
+	serial, err := newSerial(template.NotBefore)
+	if err != nil {
+		return nil, err
+	}
+	template.SerialNumber = new(big.Int).SetBytes(serial)
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, pub, signer)
 	if err != nil {
 		return nil, fmt.Errorf("sign CA certificate: %w", err)
@@ -136,12 +141,7 @@ func caTemplate(pub crypto.PublicKey, td certs.TrustDomain, name, role string) (
 	if err != nil {
 		return nil, err
 	}
-	serial, err := newSerial()
-	if err != nil {
-		return nil, err
-	}
 	return &x509.Certificate{
-		SerialNumber:          new(big.Int).SetBytes(serial),
 		Subject:               pkix.Name{CommonName: commonName},
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid: true,

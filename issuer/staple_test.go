@@ -91,7 +91,7 @@ func TestWrongFormIsNotSigned(t *testing.T) {
 			t.Fatal(err)
 		}
 		life.short = !life.short
-		octets, err := newSerial()
+		octets, err := newSerial(epoch())
 		if err != nil {
 			t.Fatal(err)
 		}
