@@ -57,31 +57,44 @@ func IsCRLPath(path []byte) bool { return bytes.HasPrefix(path, []byte(crlPrefix
 // request's target is one: fasthttp takes any octets. The result belongs to ctx.
 func SentPath(ctx *fasthttp.RequestCtx) ([]byte, bool) {
 	target := ctx.Request.Header.RequestURI()
-	if !plainTarget(target) { // absolute-form, escapes, or nonsense
+	if len(target) == 0 || target[0] != '/' { // absolute-form, or nonsense
 		parsed, err := url.ParseRequestURI(string(target))
 		if err != nil {
 			return nil, false
 		}
-		if len(target) == 0 || target[0] != '/' {
-			return []byte(parsed.EscapedPath()), true
-		}
+		return []byte(parsed.EscapedPath()), true
 	}
-	path, _, _ := bytes.Cut(target, []byte{'?'})
-	return path, true
+	path, query, _ := bytes.Cut(target, []byte{'?'})
+	return path, printable(path) && printable(query) && escaped(path)
 }
 
-// plainTarget reports whether url.ParseRequestURI need not be asked, which would cost more
-// than all the rest of an answer that is kept.
-func plainTarget(target []byte) bool {
-	if len(target) == 0 || target[0] != '/' {
-		return false
-	}
-	for _, c := range target {
-		if c <= ' ' || c >= 0x7f || c == '%' {
+// printable and escaped are what url.ParseRequestURI checks in a target that begins with a
+// slash; to take it apart would cost more than an answer that is kept.
+func printable(part []byte) bool {
+	for _, c := range part {
+		if c < ' ' || c == 0x7f {
 			return false
 		}
 	}
 	return true
+}
+
+// escaped reports whether each percent sign begins an escape.
+func escaped(path []byte) bool {
+	for {
+		at := bytes.IndexByte(path, '%')
+		if at < 0 {
+			return true
+		}
+		if len(path) < at+3 || !isHex(path[at+1]) || !isHex(path[at+2]) {
+			return false
+		}
+		path = path[at+3:]
+	}
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
 // refuseTarget answers what net/http would.
@@ -132,15 +145,13 @@ func (p *Publisher) serveOCSP(ctx *fasthttp.RequestCtx, rest []byte) {
 			refuse(ctx, http.StatusUnsupportedMediaType, "Content-Type must be "+typeRequest)
 			return
 		}
-		p.writeReply(ctx, p.responder.answer(ctx.PostBody()))
+		p.answerOCSP(ctx, ctx.PostBody())
 	case ctx.IsGet(), ctx.IsHead():
 		der, err := ocsp.DecodePath(string(rest))
 		if err != nil {
-			p.metrics.failures[ocsp.Malformed].Inc()
-			p.writeReply(ctx, failed(ocsp.Malformed))
-			return
+			der = nil // as malformed as this
 		}
-		p.writeReply(ctx, p.responder.answer(der))
+		p.answerOCSP(ctx, der)
 	default:
 		refuseMethod(ctx, "GET, HEAD, POST")
 	}
@@ -154,11 +165,13 @@ func isRequest(contentType []byte) bool {
 	return err == nil && kind == typeRequest
 }
 
-// writeReply adds the headers of RFC 9919, section 7.2. Failures and answers that are for one
+// answerOCSP adds the headers of RFC 9919, section 7.2. Failures and answers that are for one
 // client only must not stay in any cache.
-func (p *Publisher) writeReply(ctx *fasthttp.RequestCtx, reply *reply) {
+func (p *Publisher) answerOCSP(ctx *fasthttp.RequestCtx, request []byte) {
+	now := p.config.Now().UTC()
+	reply := p.responder.answer(request, now)
 	if reply.shareable {
-		cacheFor(ctx, p.config.Now(), reply.due, reply.nextUpdate)
+		cacheFor(ctx, now, reply.due, reply.nextUpdate)
 		validators(ctx, reply.etag, reply.times)
 		if !ctx.IsPost() && unchangedSince(ctx, reply.etag, reply.thisUpdate) {
 			ctx.SetStatusCode(http.StatusNotModified)

@@ -222,6 +222,31 @@ func TestAbsoluteForm(t *testing.T) {
 	}
 }
 
+// Which targets are none is what net/url says, and the path is what it would be.
+func FuzzSentPath(f *testing.F) {
+	for _, seed := range []string{"/ocsp/MFAw//x%2B%3d", "/%", "/%zz", "/a?%zz=\x7f", "http://ca/ocsp/%2f", "*", "", "//x/y", "/\x00", "/a#b", "/\xff", "x"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, target []byte) {
+		var ctx fasthttp.RequestCtx
+		ctx.Request.Header.SetRequestURIBytes(target)
+		target = bytes.Clone(ctx.Request.Header.RequestURI()) // an empty one is "/"
+		path, ok := SentPath(&ctx)
+		parsed, err := url.ParseRequestURI(string(target))
+		if ok != (err == nil) {
+			t.Fatalf("%q: taken %v, net/url says %v", target, ok, err)
+		}
+		if ok && target[0] == '/' {
+			if sent, _, _ := strings.Cut(string(target), "?"); string(path) != sent {
+				t.Fatalf("%q: path %q", target, path)
+			}
+			if decoded, err := url.PathUnescape(string(path)); err != nil || decoded != parsed.Path {
+				t.Fatalf("%q: %q decodes to %q (%v), net/url has %q", target, path, decoded, err, parsed.Path)
+			}
+		}
+	})
+}
+
 // Garbage costs next to nothing, and is never signed.
 func FuzzOCSPOverHTTP(f *testing.F) {
 	b := newBench(f, nil)

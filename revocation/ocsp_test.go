@@ -33,7 +33,7 @@ func marshal(t testing.TB, nonce []byte, ids ...ocsp.CertID) []byte {
 }
 
 func (b *bench) ask(der []byte) []byte {
-	reply := b.responder.answer(der)
+	reply := b.responder.answer(der, b.config.Now().UTC())
 	return append(bytes.Clone(reply.head), reply.tail...)
 }
 

@@ -94,6 +94,8 @@ type reply struct {
 	status     ocsp.Status
 	sequence   uint64 // the log's entry that it tells, 0 for none
 	delegate   *delegate
+	subject    *subject // of the one certificate that it is about, if it is kept
+	serial     [certs.MaxSerialOctets]byte
 	demand     *demand // nil where nothing is kept
 }
 
@@ -109,8 +111,8 @@ const often = 16
 func failed(f ocsp.Failure) *reply { return &reply{head: f.Response(), failure: f} }
 
 // answer answers one request; every error becomes an OCSP failure, and what caused it is logged.
-func (r *responder) answer(der []byte) *reply {
-	reply, statuses, err := r.respond(der)
+func (r *responder) answer(der []byte, now time.Time) *reply {
+	reply, statuses, err := r.respond(der, now)
 	if err != nil {
 		r.complain(err)
 	}
@@ -146,7 +148,13 @@ type tally [len(statusNames)]int
 
 // respond returns the reply and how many certificates got which status. An error says
 // why this CA, not the client, is to blame for a failure.
-func (r *responder) respond(der []byte) (*reply, tally, error) {
+func (r *responder) respond(der []byte, now time.Time) (*reply, tally, error) {
+	var kept *reply
+	if id, ok := ocsp.OnlyCertID(der); ok { // what is kept was asked for in the same octets: no need to read them
+		if kept = r.kept(id, now); kept != nil && !kept.renewedBy(now) {
+			return kept, r.hit(kept), nil
+		}
+	}
 	request, err := ocsp.ParseRequest(der)
 	if err != nil {
 		return failed(ocsp.Malformed), tally{}, nil // the client's fault: metrics count it
@@ -155,7 +163,6 @@ func (r *responder) respond(der []byte) (*reply, tally, error) {
 	if s == nil {
 		return failed(ocsp.Unauthorized), tally{}, nil
 	}
-	now := r.config.Now().UTC()
 	if r.follower.fresh(now) != nil {
 		return failed(ocsp.TryLater), tally{}, nil // Run logs the cause once
 	}
@@ -164,23 +171,21 @@ func (r *responder) respond(der []byte) (*reply, tally, error) {
 		return failed(ocsp.TryLater), tally{}, fmt.Errorf("no valid responder certificate for issuer %s: the CA makes one; see its log", s.issuer)
 	}
 	cacheable := len(request.IDs) == 1 && (request.Nonce == nil || len(request.Nonce) > maxEcho) && len(request.IDs[0].Raw) <= maxKept
-	var kept *reply
-	if cacheable {
-		kept = r.kept(s, d, request.IDs[0], now)
-		if kept != nil && !kept.renewedBy(now) {
-			r.metrics.hits.Inc()
-			return kept, tallyOf(kept), nil
+	if cacheable && kept == nil {
+		if kept = r.kept(request.IDs[0].Raw, now); kept != nil && !kept.renewedBy(now) {
+			return kept, r.hit(kept), nil
 		}
 		r.metrics.misses.Inc()
 	}
 	reply, statuses, err := r.sign(s, d, request, now, cacheable)
 	if reply.failure != 0 && kept != nil { // still good until it is due
-		return kept, tallyOf(kept), err
+		return kept, r.hit(kept), err
 	}
 	return reply, statuses, err
 }
 
-func tallyOf(kept *reply) (t tally) {
+func (r *responder) hit(kept *reply) (t tally) {
+	r.metrics.hits.Inc()
 	t[kept.status] = 1
 	return t
 }
@@ -207,11 +212,15 @@ func (r *responder) subjectOf(id ocsp.CertID) *subject {
 	return r.subjects[string(append(append(both[:0], id.NameHash...), id.KeyHash...))]
 }
 
-// kept returns a response that was signed before, if it still says what a new one would.
-// The log's last entry is looked up on every hit, so no order of events shows an outdated one.
-func (r *responder) kept(s *subject, d *delegate, id ocsp.CertID, now time.Time) *reply {
-	kept := r.cache.get(id.Raw)
-	if kept == nil || kept.delegate != d || !now.Before(kept.due) || now.Before(kept.thisUpdate) || kept.sequence != s.sequence(id) {
+// kept returns the response that was signed before for a CertID, if it still says what a new
+// one would. The log's last entry is looked up on every hit, so no order of events shows an
+// outdated one.
+func (r *responder) kept(id []byte, now time.Time) *reply {
+	kept := r.cache.get(id)
+	if kept == nil || !now.Before(kept.due) || now.Before(kept.thisUpdate) || r.follower.fresh(now) != nil {
+		return nil
+	}
+	if s := kept.subject; kept.delegate != s.delegate.Load() || kept.sequence != s.sequence(kept.serial) {
 		return nil
 	}
 	return kept
@@ -228,12 +237,8 @@ func (r *reply) renewedBy(now time.Time) bool {
 }
 
 // sequence is that of the log's last entry about a certificate, 0 for none.
-func (s *subject) sequence(id ocsp.CertID) uint64 {
-	serial, ok := serialOf(id)
-	if !ok {
-		return 0
-	}
-	last, _ := s.last(padSerial(serial))
+func (s *subject) sequence(serial [certs.MaxSerialOctets]byte) uint64 {
+	last, _ := s.last(serial)
 	return last.sequence
 }
 

@@ -54,6 +54,8 @@ func (r *responder) sign(s *subject, d *delegate, request *ocsp.Request, now tim
 	fresh.head = response[: len(response)-len(d.tail) : len(response)-len(d.tail)]
 	fresh.etag = etagOfResponse(response)
 	if fresh.shareable = cacheable && statuses[ocsp.Unknown] == 0; fresh.shareable {
+		serial, _ := serialOf(request.IDs[0]) // it has one, or its status would be unknown
+		fresh.subject, fresh.serial = s, padSerial(serial)
 		r.metrics.cached.Set(float64(r.cache.put(request.IDs[0].Raw, fresh)))
 	}
 	return fresh, statuses, nil

@@ -101,7 +101,7 @@ type Broadcaster struct {
 	current atomic.Pointer[round]  // nil before the first one
 	wake    chan struct{}          // holds one element while somebody wants to be told something
 	failure atomic.Pointer[error]  // why the last attempt made no statement; nil when it did
-	waiting atomic.Int64           // cursors that wait
+	waiting atomic.Int64           // followers that wait for news
 
 	advancing sync.Mutex // one attempt at a time
 	memory    memory     // guarded by advancing
@@ -139,6 +139,18 @@ func (b *Broadcaster) Sequence() uint64 {
 	}
 	return 0
 }
+
+// Changed returns a channel that is closed when there is a statement newer than those of now: for who tells many
+// followers by one wait, instead of one Next for each.
+func (b *Broadcaster) Changed() <-chan struct{} {
+	if r := b.current.Load(); r != nil {
+		return r.superseded
+	}
+	return b.begun
+}
+
+// Attend counts followers who are told after Changed, and so do not wait in Next: they come (1) and go (-1).
+func (b *Broadcaster) Attend(change int) { b.waiting.Add(int64(change)) }
 
 const (
 	// pace and pacePerFollower are the least time between two statements: revocations that

@@ -62,6 +62,15 @@ func (c *Cursor) Next(ctx context.Context) ([]byte, error) {
 	return messages, nil
 }
 
+// Behind reports whether Next has something to say now, or does not wait for it any longer than it takes to
+// make it.
+func (c *Cursor) Behind() bool {
+	if c.seen == 0 {
+		return true
+	}
+	return c.b.current.Load().number > c.seen
+}
+
 // round returns the current round when it has something to tell, else the next one.
 func (c *Cursor) round(ctx context.Context) (*round, error) {
 	if c.seen == 0 {

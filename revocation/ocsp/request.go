@@ -114,6 +114,21 @@ func ParseRequest(der []byte) (*Request, error) {
 	return request, nil
 }
 
+// OnlyCertID returns the CertID of a request that holds nothing else, in the shortest form
+// that DER has for it, without looking into the CertID. Most requests are of this form.
+func OnlyCertID(der []byte) ([]byte, bool) {
+	const depth = 4 // OCSPRequest, TBSRequest, requestList, Request: a tag and an octet of length each
+	if len(der) < 2*(depth+1) || len(der) > 2+0x7f {
+		return nil, false
+	}
+	for at := 0; at <= 2*depth; at += 2 {
+		if der[at] != byte(asn1.SEQUENCE) || int(der[at+1]) != len(der)-at-2 {
+			return nil, false
+		}
+	}
+	return der[2*depth:], true
+}
+
 func (r *Request) readHead(tbs *cryptobyte.String) error {
 	var version cryptobyte.String
 	var present bool

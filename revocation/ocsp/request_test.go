@@ -222,6 +222,34 @@ func TestCertIDIsKeptAsSent(t *testing.T) {
 }
 
 // What is parsed and built again is parsed as the same; and garbage is refused, at once.
+// A request for one certificate without extensions is the simplest one; others are not.
+func TestOnlyCertID(t *testing.T) {
+	cert, _ := issuer(t)
+	one, two := certID(t, cert, crypto.SHA1, "ff"), certID(t, cert, crypto.SHA256, "0a0b")
+	for _, test := range []struct {
+		request Request
+		want    bool
+	}{
+		{Request{IDs: []CertID{one}}, true}, {Request{IDs: []CertID{two}}, true},
+		{Request{IDs: []CertID{one}, Nonce: make([]byte, 16)}, false}, {Request{IDs: []CertID{one, one}}, false},
+		{Request{IDs: []CertID{certID(t, cert, crypto.SHA512, "ff")}}, false}, // too long for short lengths
+	} {
+		der, err := test.request.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, ok := OnlyCertID(der)
+		if ok != test.want || ok && !bytes.Equal(id, test.request.IDs[0].Raw) {
+			t.Errorf("%x: %x, %v, want %v", der, id, ok, test.want)
+		}
+		for i := range der {
+			if id, ok := OnlyCertID(der[:i]); ok {
+				t.Errorf("%x: cut off at %d it holds %x", der, i, id)
+			}
+		}
+	}
+}
+
 func FuzzParseRequest(f *testing.F) {
 	cert, _ := issuer(f)
 	for _, nonce := range [][]byte{nil, make([]byte, 16), make([]byte, 128)} {
@@ -240,6 +268,9 @@ func FuzzParseRequest(f *testing.F) {
 		}
 		if err != nil {
 			return
+		}
+		if id, ok := OnlyCertID(in); ok && (len(first.IDs) != 1 || !bytes.Equal(first.IDs[0].Raw, id) || first.Nonce != nil) {
+			t.Fatalf("%x is said to hold %x only, and holds %+v", in, id, first)
 		}
 		built, err := first.Marshal()
 		if err != nil {
