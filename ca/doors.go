@@ -24,10 +24,13 @@ func (c *CA) enroll(ctx context.Context, claim Claim, csr []byte, idem string) (
 		return nil, refuse(api.CodeTokenInvalid, "", "enrolment by %q is not known", claim.Method)
 	}
 	scope := []string{"enroll", string(claim.Method), claim.Service, claim.By}
+	place := uint32(0)
 	if claim.OneTime != nil {
-		scope = append(scope, claim.OneTime.ID)
+		var id string
+		place, id = PlaceOf(claim.OneTime.ID)
+		scope = append(scope, id)
 	}
-	key, err := c.idempotent(idem, scope, []byte(claim.Service), csr)
+	key, err := c.idempotent(idem, place, scope, []byte(claim.Service), csr)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +52,7 @@ func (c *CA) renew(ctx context.Context, peer Peer, csr []byte, idem string) (*Is
 	if err != nil {
 		return nil, err
 	}
-	key, err := c.idempotent(idem, []string{"renew", row.Serial.String()}, csr)
+	key, err := c.idempotent(idem, placeOfSerial(row.Serial), []string{"renew", row.Serial.String()}, csr)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +75,7 @@ func (c *CA) issue(ctx context.Context, actor policy.Operator, r api.IssueReques
 	if err != nil {
 		return nil, err
 	}
-	key, err := c.idempotent(idem, []string{"issue", actor.Name}, []byte(r.Service), r.CSR, []byte(r.TTL.String()))
+	key, err := c.idempotent(idem, 0, []string{"issue", actor.Name}, []byte(r.Service), r.CSR, []byte(r.TTL.String()))
 	if err != nil {
 		return nil, err
 	}

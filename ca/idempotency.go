@@ -17,9 +17,9 @@ const (
 )
 
 // idempotent makes the ledger's key out of the header's value. scope is the door and who
-// asks there, so that nobody can fetch another's certificate by guessing a key; parts is
-// what must be the same when the key comes again. An empty header asks for nothing.
-func (c *CA) idempotent(header string, scope []string, parts ...[]byte) (*Idempotency, error) {
+// asks there, so that nobody can fetch another's certificate by guessing a key, and place
+// follows from it; parts is what must be the same when the key comes again. An empty header asks for nothing.
+func (c *CA) idempotent(header string, place uint32, scope []string, parts ...[]byte) (*Idempotency, error) {
 	if header == "" {
 		return nil, nil
 	}
@@ -35,7 +35,7 @@ func (c *CA) idempotent(header string, scope []string, parts ...[]byte) (*Idempo
 	for _, part := range scope {
 		key += part + "\x00"
 	}
-	return &Idempotency{Key: key + header, Digest: digest(parts), ExpiresAt: c.now().Add(idempotencyKept)}, nil
+	return &Idempotency{Key: Placed(place, key+header), Digest: digest(parts), ExpiresAt: c.now().Add(idempotencyKept)}, nil
 }
 
 // digest is of the parts and their borders, so that no two lists share one by shifting bytes.

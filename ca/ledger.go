@@ -87,13 +87,13 @@ func KeyDigest(der []byte) ([sha256.Size]byte, bool) {
 // OneTime is an id that is used up together with the issuance it allows: a token's
 // or a rekey request's nonce.
 type OneTime struct {
-	ID        string    // "kind:value", at most 512 bytes
+	ID        string    // "kind:value", at most 512 bytes; it may be Placed
 	ExpiresAt time.Time // when the ledger may forget it: not before the token itself has expired
 }
 
 // Idempotency makes a repeated request return the first one's certificate.
 type Idempotency struct {
-	Key       string   // scoped by the caller: who asks, then the header's value
+	Key       string   // scoped by the caller: who asks, then the header's value; it may be Placed
 	Digest    [32]byte // of the request; another digest with the same key is ErrKeyReused
 	ExpiresAt time.Time
 }

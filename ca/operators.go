@@ -87,7 +87,7 @@ func (c *CA) renewOperator(ctx context.Context, peer Peer, csr []byte, idem stri
 	if err != nil {
 		return nil, err
 	}
-	key, err := c.idempotent(idem, []string{"renew", row.Serial.String()}, csr)
+	key, err := c.idempotent(idem, placeOfSerial(row.Serial), []string{"renew", row.Serial.String()}, csr)
 	if err != nil {
 		return nil, err
 	}

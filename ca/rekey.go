@@ -50,13 +50,16 @@ func (c *CA) rekey(ctx context.Context, r *api.RekeyRequest, idem string, w *who
 	if err := c.checkPossession(r, chain[0]); err != nil {
 		return nil, err
 	}
-	key, err := c.idempotent(idem, []string{"rekey", row.Serial.String()}, r.CSR)
+	key, err := c.idempotent(idem, placeOfSerial(row.Serial), []string{"rekey", row.Serial.String()}, r.CSR)
 	if err != nil {
 		return nil, err
 	}
 	issued, err := c.serve(ctx, request{
 		service: row.Name, method: MethodRekey, by: row.ID.String(), csr: r.CSR, asking: row.Serial, idem: key,
-		oneTime: &OneTime{ID: "rekey:" + row.Serial.String() + ":" + hex.EncodeToString(r.Nonce), ExpiresAt: r.SignedAt.Add(2 * rekeyWindow)},
+		oneTime: &OneTime{
+			ID:        Placed(placeOfSerial(row.Serial), "rekey:"+row.Serial.String()+":"+hex.EncodeToString(r.Nonce)),
+			ExpiresAt: r.SignedAt.Add(2 * rekeyWindow),
+		},
 	})
 	if errors.Is(err, ErrTokenUsed) {
 		return nil, refuse(api.CodeReplayed, "sign again with a new nonce", "the nonce was used before")

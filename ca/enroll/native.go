@@ -152,7 +152,8 @@ func (n native) verify(c compact) (ca.Claim, error) {
 	return ca.Claim{
 		Service: claims.Subject,
 		Method:  ca.MethodToken,
-		OneTime: &ca.OneTime{ID: "token:" + claims.ID, ExpiresAt: expires.Add(skew)},
+		// Only the CA mints, and never two tokens with one id: its place follows from it.
+		OneTime: &ca.OneTime{ID: ca.Placed(uint32(claims.Expiry), "token:"+claims.ID), ExpiresAt: expires.Add(skew)},
 		By:      "token " + claims.ID,
 	}, nil
 }

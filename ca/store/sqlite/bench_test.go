@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"encoding/binary"
 	"slices"
 	"sync"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/store/sqlite"
 	"github.com/handfast/handfast/ca/store/storetest"
+	"github.com/handfast/handfast/certs"
 )
 
 // BenchmarkRecordIssuance64 is durable issuances by 64 concurrent clients.
@@ -51,11 +53,16 @@ func benchmark(b *testing.B, clients int) {
 	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N), "cpu-us/op")
 }
 
-// anIssuance is one by token, as large as a real one.
+// anIssuance is one by token, as large as a real one, and with a serial and ids that begin with
+// the time as real ones do.
 func anIssuance() ca.Issuance {
 	c := storetest.Certificate("shop/cart")
 	c.DER = append(c.DER, make([]byte, max(0, 830-len(c.DER)))...)
-	id := c.Serial.String()
+	now := time.Now()
+	octets := c.Serial.Bytes()
+	binary.BigEndian.PutUint64(octets, 1<<62|uint64(now.UnixNano())>>2)
+	c.Serial, _ = certs.SerialFromBytes(octets) // 20 octets, the first of them 0x40 or more
+	id := ca.Placed(uint32(now.Unix()), c.Serial.String())
 	return ca.Issuance{
 		Certificate: c, OneTime: &ca.OneTime{ID: id, ExpiresAt: c.NotAfter},
 		Idempotency: &ca.Idempotency{Key: id, ExpiresAt: c.NotAfter},

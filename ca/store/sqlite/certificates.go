@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -25,7 +26,11 @@ const (
 	selectCertificates = certificateColumns + certificateTables
 	selectBySerial     = selectCertificates + "WHERE c.serial = ?"
 	selectBySeq        = selectCertificates + "WHERE c.seq = ?"
-	selectReplay       = "SELECT d.digest, d.certificate FROM idempotency d JOIN certificates c ON c.seq = d.certificate WHERE d.key = ?"
+	// The second key is that of before keys had places.
+	selectReplay = `SELECT d.digest, d.certificate FROM (
+		SELECT key, digest, certificate FROM idempotency WHERE key = ?1
+		UNION ALL SELECT key, digest, certificate FROM idempotency_before WHERE key = ?2
+	) d JOIN certificates c ON c.seq = d.certificate`
 )
 
 // row is a certificate, its place in the order of issuance, and the log's newest entry
@@ -104,7 +109,7 @@ func (s *Store) Replay(ctx context.Context, key string, digest [32]byte) (ca.Cer
 func replay(q querier, key string, digest [32]byte) (ca.Certificate, error) {
 	var known []byte
 	var seq int64
-	err := q.queryRow(selectReplay, hashed(key)).Scan(&known, &seq)
+	err := q.queryRow(selectReplay, placed(key), unplaced(key)).Scan(&known, &seq)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ca.Certificate{}, ca.ErrNotFound
 	}
@@ -121,9 +126,20 @@ func replay(q querier, key string, digest [32]byte) (ca.Certificate, error) {
 // hashSize is in octets.
 const hashSize = 16
 
-// hashed stands for an id or a key that others chose.
-func hashed(id string) []byte {
-	sum := sha256.Sum256([]byte(id))
+// placed stands for an id or a key that others chose: it sorts by its place.
+func placed(id string) []byte {
+	place, rest := ca.PlaceOf(id)
+	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+hashSize), place), hashed(rest)...)
+}
+
+// unplaced is what stood for id before there were places.
+func unplaced(id string) []byte {
+	_, rest := ca.PlaceOf(id)
+	return hashed(rest)
+}
+
+func hashed(text string) []byte {
+	sum := sha256.Sum256([]byte(text))
 	return sum[:hashSize]
 }
 

@@ -42,7 +42,7 @@ func recordIssuance(t *tx, issuance ca.Issuance) (recorded, error) {
 		return recorded{}, err
 	}
 	if used := issuance.OneTime; used != nil {
-		n, err := t.changed("INSERT INTO one_time (id, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING", hashed(used.ID), used.ExpiresAt.Unix())
+		n, err := t.changed(useOnce, placed(used.ID), used.ExpiresAt.Unix(), unplaced(used.ID))
 		if err != nil {
 			return recorded{}, err
 		}
@@ -56,10 +56,14 @@ func recordIssuance(t *tx, issuance ca.Issuance) (recorded, error) {
 	}
 	if key := issuance.Idempotency; key != nil {
 		err = t.exec("INSERT OR REPLACE INTO idempotency (key, digest, certificate, expires_at) VALUES (?, ?, ?, ?)",
-			hashed(key.Key), key.Digest[:hashSize], seq, key.ExpiresAt.Unix())
+			placed(key.Key), key.Digest[:hashSize], seq, key.ExpiresAt.Unix())
 	}
 	return recorded{issuance.Certificate, false}, err
 }
+
+// useOnce also looks at what was used before ids had places.
+const useOnce = `INSERT INTO one_time (id, expires_at) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM one_time_before WHERE id = ?3)
+	ON CONFLICT DO NOTHING`
 
 const insertOne = `INSERT INTO certificates (seq, serial, subject, issuer, profile, method, asked_by, not_before, not_after, issued_at, template, der)
 	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (serial) DO NOTHING`

@@ -109,8 +109,9 @@ type known struct {
 	issuers  map[string]int64
 	subjects map[subject]int64
 	last     int64 // certificates.seq of the last row
-	asked    bool  // whether last and clean are known
+	asked    bool  // whether last, clean and before are known
 	clean    bool  // no key is known to be compromised
+	before   bool  // there are one-time ids or idempotency keys from before they had places
 	texts    map[intoRows]string
 
 	templates map[kin]*template

@@ -59,15 +59,27 @@ func TestMigrateFromBeforeHolds(t *testing.T) {
 	if _, _, err := store.RecordIssuance(t.Context(), ca.Issuance{Certificate: storetest.Certificate("a"), Guard: ca.Guard{Key: [32]byte{1}}}); err != nil {
 		t.Error(err)
 	}
-	again := ca.Issuance{Certificate: storetest.Certificate("a"), OneTime: token}
+	used, known := *token, *key // the same two, as they are called since they have places
+	used.ID, known.Key = ca.Placed(7, used.ID), ca.Placed(7, known.Key)
+	again := ca.Issuance{Certificate: storetest.Certificate("a"), OneTime: &used}
 	if _, _, err := store.RecordIssuance(t.Context(), again); !errors.Is(err, ca.ErrTokenUsed) {
 		t.Errorf("a token from before: %v, want ErrTokenUsed", err)
 	}
-	if first, err := store.Replay(t.Context(), key.Key, key.Digest); err != nil || first.Serial != valid.Serial || !bytes.Equal(first.DER, valid.DER) {
+	again.Idempotency = &known
+	if first, replayed, err := store.RecordIssuance(t.Context(), again); err != nil || !replayed || first.Serial != valid.Serial {
+		t.Errorf("a key from before: serial %s, replayed %t, %v", first.Serial, replayed, err)
+	}
+	if first, err := store.Replay(t.Context(), known.Key, known.Digest); err != nil || first.Serial != valid.Serial || !bytes.Equal(first.DER, valid.DER) {
 		t.Errorf("a key from before: serial %s, %v", first.Serial, err)
 	}
 	if counts, err := store.Counts(t.Context(), at.Add(time.Minute)); err != nil || counts != (ca.Counts{Live: 1, Revoked: 1, Held: 1}) {
 		t.Errorf("Counts = %+v, %v", counts, err)
+	}
+	if _, err := store.Purge(t.Context(), token.ExpiresAt.Add(time.Second), 100); err != nil {
+		t.Error(err)
+	}
+	if _, replayed, err := store.RecordIssuance(t.Context(), again); err != nil || replayed {
+		t.Errorf("when all of before has expired: replayed %t, %v", replayed, err)
 	}
 }
 
@@ -80,6 +92,7 @@ func before4(certificates ...ca.Certificate) string {
 	}
 	last := certificates[len(certificates)-1]
 	return text + fmt.Sprintf(`ALTER TABLE certificates DROP COLUMN template; DROP TABLE templates; DROP TABLE one_time; DROP TABLE idempotency;
+		DROP TABLE one_time_before; DROP TABLE idempotency_before;
 		CREATE TABLE one_time (id BLOB PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID;
 		CREATE INDEX one_time_expires_at ON one_time (expires_at);
 		CREATE TABLE idempotency (key BLOB PRIMARY KEY, digest BLOB NOT NULL, certificate INTEGER NOT NULL, expires_at INTEGER NOT NULL) WITHOUT ROWID;

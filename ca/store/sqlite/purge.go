@@ -24,8 +24,10 @@ var purges = []struct {
 		SELECT p.seq FROM log p WHERE p.kind = 2 AND p.at < ?1
 		AND EXISTS (SELECT 1 FROM log n WHERE n.kind = 2 AND n.issuer = p.issuer AND n.seq > p.seq) LIMIT ?2)`, 1},
 	{"DELETE FROM one_time WHERE id IN (SELECT id FROM one_time WHERE expires_at < ?1 LIMIT ?2)", 1},
+	{"DELETE FROM one_time_before WHERE id IN (SELECT id FROM one_time_before WHERE expires_at < ?1 LIMIT ?2)", 1},
 	{"DELETE FROM agents WHERE (service, id) IN (SELECT service, id FROM agents WHERE not_after < ?1 LIMIT ?2)", 1},
 	{"DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE expires_at < ?1 LIMIT ?2)", 1},
+	{"DELETE FROM idempotency_before WHERE key IN (SELECT key FROM idempotency_before WHERE expires_at < ?1 LIMIT ?2)", 1},
 }
 
 const (

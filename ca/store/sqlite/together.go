@@ -21,12 +21,15 @@ type issuance struct {
 // one-time id or the serial of one is taken, the unique constraints end the transaction, and
 // the answer is errContested.
 func recordTogether(t *tx, changes []*change) error {
+	if err := t.ask(); err != nil {
+		return err
+	}
 	var group, alone []*change
 	for _, c := range changes {
 		if c.err = c.ctx.Err(); c.err != nil {
 			continue
 		}
-		if err := checkGuard(t, c.issuance.Guard); err == nil {
+		if err := checkGuard(t, c.issuance.Guard); err == nil && !t.known.before {
 			group = append(group, c)
 		} else if losesTransaction(err) {
 			return err
@@ -44,7 +47,8 @@ func recordTogether(t *tx, changes []*change) error {
 		}
 		group = group[n:]
 	}
-	// A guard refuses these, but a repetition would be answered all the same.
+	// A guard refuses these, but a repetition would be answered all the same; or there are ids of
+	// before, which the constraints know nothing of.
 	for _, c := range alone {
 		if err := applyOne(t, c); err != nil {
 			return err
@@ -92,10 +96,10 @@ func insertTogether(t *tx, group []*change) error {
 		}
 		certificates.add(row...)
 		if used := c.issuance.OneTime; used != nil {
-			ids.add(hashed(used.ID), used.ExpiresAt.Unix())
+			ids.add(placed(used.ID), used.ExpiresAt.Unix())
 		}
 		if key := c.issuance.Idempotency; key != nil {
-			keys.add(hashed(key.Key), key.Digest[:hashSize], seq, key.ExpiresAt.Unix())
+			keys.add(placed(key.Key), key.Digest[:hashSize], seq, key.ExpiresAt.Unix())
 		}
 	}
 	for _, part := range []struct {

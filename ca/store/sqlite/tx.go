@@ -127,9 +127,10 @@ func (t *tx) ask() error {
 	if t.known.asked {
 		return nil
 	}
-	var compromised int
+	var compromised, before int
 	err := t.queryRow(`SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'certificates'), 0),
-		EXISTS (SELECT 1 FROM compromised_keys)`).Scan(&t.known.last, &compromised)
-	t.known.clean, t.known.asked = compromised == 0, err == nil
+		EXISTS (SELECT 1 FROM compromised_keys),
+		EXISTS (SELECT 1 FROM one_time_before) OR EXISTS (SELECT 1 FROM idempotency_before)`).Scan(&t.known.last, &compromised, &before)
+	t.known.clean, t.known.before, t.known.asked = compromised == 0, before != 0, err == nil
 	return err
 }
