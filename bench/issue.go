@@ -33,6 +33,11 @@ func (s *session) issue(ctx context.Context) error {
 		return err
 	}
 	contestants := []contestant{ours.enrolment(s.clients), peer.enrolment(s.clients)}
+	signer, err := s.startCFSSLSigner(ctx)
+	if err != nil {
+		return err
+	}
+	contestants = append(contestants, signer)
 	if base != nil {
 		contestants = append(contestants, base.enrolment(s.clients))
 	}

@@ -1,7 +1,7 @@
 // Command bench measures Handfast beside other programs that do the same work, in one run
 // and in turns, so that the ratio means something on a machine that is shared.
 //
-//	go run . [flags] [issue|renew|ocsp|crl|proxy|limit|feed|fleet|profile]...
+//	go run . [flags] [issue|renew|ocsp|crl|proxy|agent|limit|feed|fleet|profile]...
 //
 // Without names it runs all but fleet and profile. See docs/performance.md.
 package main
@@ -45,6 +45,7 @@ var benchmarks = []benchmark{
 	{"ocsp", (*session).ocsp},
 	{"crl", (*session).crl},
 	{"proxy", (*session).proxy},
+	{"agent", (*session).agent},
 	{"feed", (*session).feed},
 	{"fleet", (*session).fleet},
 	{"profile", (*session).profile},
