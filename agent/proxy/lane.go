@@ -95,14 +95,10 @@ func (l *lane) read() (int, error) {
 	var deadline time.Time // of the head, from its first byte
 	for {
 		head, err := l.request.Parse(l.buffer[:l.buffered])
-		if errors.Is(err, httphead.ErrUnusual) || l.request.Length > laneBuffer {
-			return 0, errHandOver
-		}
-		size := head + int(l.request.Length)
 		switch {
-		case err == nil && l.buffered >= size:
-			return size, nil
-		case size > laneBuffer || l.buffered == laneBuffer:
+		case err == nil && l.request.Length <= int64(l.buffered-head):
+			return head + int(l.request.Length), nil
+		case err == nil && l.request.Length > int64(laneBuffer-head), errors.Is(err, httphead.ErrUnusual), l.buffered == laneBuffer:
 			return 0, errHandOver
 		case err == nil: // the body lags
 			deadline = time.Now().Add(bodyPatience)
