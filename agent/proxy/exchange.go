@@ -206,7 +206,8 @@ func (a *answer) passPlain(head int) (status int, ok bool, err error) {
 	if !a.hasBody(reply.Status) {
 		left = 0
 	}
-	b := append(a.out[:0], reply.Line...)
+	b := a.out[:0]
+	b = append(b, reply.Line...)
 	dated := false
 	for _, field := range reply.Fields {
 		dated = dated || field.Is("date")

@@ -87,7 +87,7 @@ func TestLazyReader(t *testing.T) {
 		t.Error("an empty buffer is held")
 	}
 	far.Close()
-	if err := r.fill(); err != io.EOF {
+	if err := r.fill(); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %v", err)
 	}
 	if newLazyReader(struct{ net.Conn }{near}) != nil {

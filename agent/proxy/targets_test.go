@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -34,7 +35,7 @@ func TestTargetsAreReusedAndLetGo(t *testing.T) {
 		}
 		pool.put(second)
 		time.Sleep(targetIdle/2 + time.Second)
-		if _, err := far[0].Read(make([]byte, 1)); err != io.EOF {
+		if _, err := far[0].Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("what nobody used for %v: %v; want its end", targetIdle, err)
 		}
 		if got, used, _ := pool.get(t.Context()); got != second || !used {
