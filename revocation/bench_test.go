@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"encoding/base64"
 	"runtime"
 	"testing"
 	"time"
@@ -117,11 +118,27 @@ func BenchmarkOCSP(b *testing.B) {
 			}
 		}
 	}
+	get := func(b *testing.B) {
+		paths := make([]string, 1000)
+		for i := range paths {
+			paths[i] = "/ocsp/" + base64.StdEncoding.EncodeToString(plain[i])
+		}
+		var ctx fasthttp.RequestCtx
+		b.ReportAllocs()
+		i := 0
+		for b.Loop() {
+			ctx.Response.Reset()
+			ctx.Request.Header.SetRequestURI(paths[i%len(paths)])
+			bench.ServeFastHTTP(&ctx)
+			i++
+		}
+	}
 	few := plain[:1000]
 	for _, der := range few {
 		bench.ask(der)
 	}
 	b.Run("cached", run(few))
+	b.Run("cached, GET", get)
 	b.Run("nonce", run(nonce))
 	before := heap()
 	for _, der := range plain {

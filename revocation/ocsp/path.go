@@ -16,6 +16,10 @@ func DecodePath(escaped string) ([]byte, error) {
 	if len(escaped) > 3*base64.StdEncoding.EncodedLen(MaxRequest) {
 		return nil, malformed("the path is too long")
 	}
+	// Most clients escape nothing: that is decoded in one go.
+	if der, err := base64.StdEncoding.DecodeString(strings.TrimLeft(escaped, "/")); err == nil {
+		return der, nil
+	}
 	encoded, err := url.PathUnescape(escaped)
 	if err != nil {
 		return nil, malformed("the path is not URL-escaped")
