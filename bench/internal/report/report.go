@@ -144,11 +144,11 @@ func (r Results) Save(path string) error {
 	return os.WriteFile(path, append(data, '\n'), 0o644)
 }
 
-// Markdown is a table of figures. Figures with ours have a column for it and one of ratios;
-// those without are plain.
+// Markdown is a table of figures. Where ours has peers there are columns for both and one of ratios;
+// otherwise it is plain.
 func Markdown(figures []Figure) string {
 	var b strings.Builder
-	if !slices.ContainsFunc(figures, func(f Figure) bool { return f.Series[0].Who == Ours }) {
+	if !slices.ContainsFunc(figures, func(f Figure) bool { return f.Series[0].Who == Ours && len(f.Series) > 1 }) {
 		b.WriteString("| figure | unit | median (lowest to highest) |\n| --- | --- | --- |\n")
 		for _, f := range figures {
 			fmt.Fprintf(&b, "| %s | %s | %s |\n", f.What, f.Unit, ranged(f.Series[0].Summary))
@@ -158,6 +158,9 @@ func Markdown(figures []Figure) string {
 	b.WriteString("| figure | unit | Handfast | peer | median (lowest to highest) | ours / peer |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, f := range figures {
 		ours := f.Series[0]
+		if len(f.Series) == 1 { // nothing to compare with
+			fmt.Fprintf(&b, "| %s | %s | %s |  |  |  |\n", f.What, f.Unit, ranged(ours.Summary))
+		}
 		for i, peer := range f.Series[1:] {
 			what, unit, own := f.What, f.Unit, ranged(ours.Summary)
 			if i > 0 {

@@ -45,6 +45,14 @@ func TestMarkdown(t *testing.T) {
 	if want := "| CPU of the server per certificate | us/cert | **260** (250 to 300) | step-ca <x> | **1040** (1000 to 1300) | 0.250 |\n"; !strings.HasSuffix(got, want) {
 		t.Errorf("the table ends otherwise than %q:\n%s", want, got)
 	}
+	alone := figure()
+	alone.Series = alone.Series[:1]
+	if got, want := report.Markdown([]report.Figure{alone}), "| CPU of the server per certificate | us/cert | **260** (250 to 300) |\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("the table of what has no peer ends otherwise than %q:\n%s", want, got)
+	}
+	if got := report.Markdown([]report.Figure{figure(), alone}); !strings.HasSuffix(got, "**260** (250 to 300) |  |  |  |\n") {
+		t.Errorf("what has no peer is missing among others:\n%s", got)
+	}
 	plain := figure()
 	plain.Series = []report.Series{report.NewSeries("primitive", 70)}
 	got = report.Markdown([]report.Figure{plain})
