@@ -3,9 +3,54 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mattn/go-sqlite3"
 )
+
+// gather takes what waits already; it never waits for more, because the previous commit's
+// fsync was the time to gather.
+func (w *writer) gather(first *change) []*change {
+	batch := []*change{first}
+	for len(batch) < maxBatch {
+		select {
+		case next := <-w.queue:
+			batch = append(batch, next)
+			continue
+		default:
+		}
+		break
+	}
+	select {
+	case last := <-w.patient:
+		return append(batch, last)
+	default:
+		return batch
+	}
+}
+
+// share has last committed with the next ones, or alone when none come soon.
+func (w *writer) share(last *change) []*change {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case first := <-w.queue:
+		return append(w.gather(first), last)
+	case <-timer.C:
+	case <-w.closing:
+	}
+	return []*change{last}
+}
+
+// drain commits what was accepted before the end.
+func (w *writer) drain() {
+	for len(w.queue) > 0 {
+		w.commit(w.tx, w.gather(<-w.queue))
+	}
+	for len(w.patient) > 0 {
+		w.commit(w.tx, []*change{<-w.patient})
+	}
+}
 
 // attempt is one transaction. together has issuances recorded by the same few statements; if
 // two of them want the same, that is errContested, and each must be tried alone.

@@ -66,7 +66,7 @@ func checkAsking(t *tx, serial certs.Serial) error {
 
 // lastEntry is the kind of the log's newest entry about a certificate that is remembered.
 func (t *tx) lastEntry(serial certs.Serial) (int64, bool) {
-	if t.touched&onCertificates != 0 {
+	if t.touched&(onCertificates|onPurged) != 0 {
 		return 0, false
 	}
 	r, ok := t.memory.certificate(serial)

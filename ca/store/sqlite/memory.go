@@ -11,8 +11,9 @@ import (
 type effect uint8
 
 const (
-	onCertificates effect = 1 << iota // the state of certificates that are recorded: revoked, held, purged
+	onCertificates effect = 1 << iota // the state of certificates that are recorded: revoked, held
 	onServices
+	onPurged     // that certificates are there: which are not any more is in tx.gone
 	onEverything = onCertificates | onServices
 )
 
@@ -39,7 +40,8 @@ func newMemory() *memory {
 	return &memory{certificates: make(map[certs.Serial]row), services: make(map[string]policy.Service)}
 }
 
-func (m *memory) forget(e effect) {
+// forget also forgets the certificates that are gone.
+func (m *memory) forget(e effect, gone []certs.Serial) {
 	if e == 0 {
 		return
 	}
@@ -48,6 +50,9 @@ func (m *memory) forget(e effect) {
 	m.generation++
 	if e&onCertificates != 0 {
 		clear(m.certificates)
+	}
+	for _, serial := range gone {
+		delete(m.certificates, serial)
 	}
 	if e&onServices != 0 {
 		clear(m.services)

@@ -69,7 +69,7 @@ func TestWhatIsRememberedNeverOutlivesAChange(t *testing.T) {
 func TestARowReadDuringAChangeIsNotRemembered(t *testing.T) {
 	s := openWith(t, hooks{})
 	guard := remember(t, s)
-	s.memory.forget(onCertificates)
+	s.memory.forget(onCertificates, nil)
 	_, err := recall(s.memory, s.memory.certificates, maxCertificates, guard.Serial, func() (row, error) {
 		r, err := certificateBySerial(reader{t.Context(), s}, guard.Serial)
 		if err != nil {
@@ -208,5 +208,33 @@ func await(t *testing.T, so func() bool) {
 		if time.Now().After(end) {
 			t.Fatal("it did not come to it in 10 s")
 		}
+	}
+}
+
+// TestWhatIsPurgedIsForgotten, and nothing else is: requests go on while the CA purges.
+func TestWhatIsPurgedIsForgotten(t *testing.T) {
+	s := openWith(t, hooks{})
+	old, live := storetest.Certificate("a"), storetest.Certificate("a")
+	live.NotAfter = old.NotAfter.Add(time.Hour)
+	for _, c := range []ca.Certificate{old, live} {
+		if _, _, err := s.RecordIssuance(t.Context(), ca.Issuance{Certificate: c}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Certificate(t.Context(), c.Serial); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := s.Purge(t.Context(), live.NotAfter, 10); n != 1 || err != nil {
+		t.Fatalf("Purge: %d, %v", n, err)
+	}
+	if _, err := s.Certificate(t.Context(), old.Serial); !errors.Is(err, ca.ErrNotFound) {
+		t.Errorf("the purged one: %v, want ErrNotFound", err)
+	}
+	if _, ok := s.memory.certificate(live.Serial); !ok {
+		t.Error("the other one is not remembered any more")
+	}
+	guard := ca.Guard{Serial: old.Serial}
+	if _, _, err := s.RecordIssuance(t.Context(), ca.Issuance{Certificate: storetest.Certificate("a"), Guard: guard}); !errors.Is(err, ca.ErrNotFound) {
+		t.Errorf("the purged one asks: %v, want ErrNotFound", err)
 	}
 }

@@ -2,7 +2,10 @@ package sqlite
 
 import (
 	"context"
+	"fmt"
 	"time"
+
+	"github.com/handfast/handfast/certs"
 )
 
 // purges are the kinds of row that may be forgotten, in this order. Each takes the time before
@@ -33,8 +36,8 @@ var purges = []struct {
 const (
 	purgeExpired = `DELETE FROM certificates WHERE seq IN (
 		SELECT c.seq FROM certificates c WHERE c.not_after < ?1
-		AND NOT EXISTS (SELECT 1 FROM log l WHERE l.serial = c.serial) LIMIT ?2) RETURNING subject`
-	purgeRevoked = `DELETE FROM certificates WHERE serial IN (` + purgeableSerials + `) RETURNING subject`
+		AND NOT EXISTS (SELECT 1 FROM log l WHERE l.serial = c.serial) LIMIT ?2) RETURNING subject, serial`
+	purgeRevoked = `DELETE FROM certificates WHERE serial IN (` + purgeableSerials + `) RETURNING subject, serial`
 	purgeSubject = `DELETE FROM subjects WHERE id = ? AND NOT EXISTS (SELECT 1 FROM certificates WHERE subject = subjects.id)`
 	purgeEntries = `DELETE FROM log WHERE serial IN (` + purgeableSerials + `)`
 	// The same serials for both: the order is fixed and nothing changes in between.
@@ -44,35 +47,46 @@ const (
 	publishedSince = `EXISTS (SELECT 1 FROM log p WHERE p.kind = 2 AND p.issuer = l.issuer AND p.seq > l.seq AND p.at > l.not_after)`
 )
 
-// Purge implements ca.Ledger. Subjects go with their last certificate, uncounted.
+// Purge implements ca.Ledger. Nobody waits for it, so it shares the commits of others where it can.
 func (s *Store) Purge(ctx context.Context, before time.Time, limit int) (int, error) {
-	return write(ctx, s, onCertificates, func(t *tx) (int, error) {
-		deleted, subjects := 0, make(map[int64]bool)
-		for _, p := range purges {
-			budget := (limit - deleted) / p.cost
-			if budget <= 0 {
-				continue
-			}
-			n, err := purgeSome(t, p.text, before, budget, subjects)
-			if err != nil {
-				return 0, err
-			}
-			deleted += n
-			if p.text != purgeRevoked {
-				continue
-			}
-			if n, err = t.changed(purgeEntries, before.Unix(), budget); err != nil {
-				return 0, err
-			}
-			deleted += n
+	deleted := 0
+	err := s.writer.commitOf(&change{ctx: ctx, effect: onPurged, patient: true, apply: func(t *tx) (err error) {
+		deleted, err = purge(t, before, limit)
+		return err
+	}})
+	if err != nil {
+		return 0, err
+	}
+	return deleted, nil
+}
+
+// purge also deletes subjects with their last certificate, uncounted.
+func purge(t *tx, before time.Time, limit int) (int, error) {
+	deleted, subjects := 0, make(map[int64]bool)
+	for _, p := range purges {
+		budget := (limit - deleted) / p.cost
+		if budget <= 0 {
+			continue
 		}
-		for subject := range subjects {
-			if err := t.exec(purgeSubject, subject); err != nil {
-				return 0, err
-			}
+		n, err := purgeSome(t, p.text, before, budget, subjects)
+		if err != nil {
+			return 0, err
 		}
-		return deleted, nil
-	})
+		deleted += n
+		if p.text != purgeRevoked {
+			continue
+		}
+		if n, err = t.changed(purgeEntries, before.Unix(), budget); err != nil {
+			return 0, err
+		}
+		deleted += n
+	}
+	for subject := range subjects {
+		if err := t.exec(purgeSubject, subject); err != nil {
+			return 0, err
+		}
+	}
+	return deleted, nil
 }
 
 // purgeSome notes whose certificates were deleted: to look for subjects without any would be to
@@ -89,10 +103,15 @@ func purgeSome(t *tx, text string, before time.Time, limit int, subjects map[int
 	deleted := 0
 	for ; rows.Next(); deleted++ {
 		var subject int64
-		if err := rows.Scan(&subject); err != nil {
+		var octets []byte
+		if err := rows.Scan(&subject, &octets); err != nil {
 			return 0, err
 		}
-		subjects[subject] = true
+		serial, err := certs.SerialFromBytes(octets)
+		if err != nil {
+			return 0, fmt.Errorf("a serial is damaged: %w", err)
+		}
+		subjects[subject], t.gone = true, append(t.gone, serial)
 	}
 	return deleted, rows.Err()
 }

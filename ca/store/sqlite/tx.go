@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"github.com/handfast/handfast/certs"
 )
 
 // querier runs a statement by its text: a tx, or the readers.
@@ -19,7 +21,8 @@ type tx struct {
 	*conn
 	known   *known // what the writer remembers of its own rows
 	memory  *memory
-	touched effect // what this transaction may have changed already
+	touched effect         // what this transaction may have changed already
+	gone    []certs.Serial // what it has purged
 }
 
 // begin looks, with the lock of writing in its hands, whether somebody else has written.
@@ -27,7 +30,7 @@ func (t *tx) begin() error {
 	if err := t.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	t.touched = 0
+	t.touched, t.gone = 0, nil
 	var version int64
 	if err := t.queryRow("PRAGMA data_version").Scan(&version); err != nil {
 		return errors.Join(err, rollBack(t))
@@ -35,7 +38,7 @@ func (t *tx) begin() error {
 	if version != t.known.version {
 		t.known = newKnown()
 		t.known.version = version
-		t.memory.forget(onEverything)
+		t.memory.forget(onEverything, nil)
 	}
 	return nil
 }

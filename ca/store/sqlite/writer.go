@@ -14,6 +14,8 @@ import (
 const (
 	maxBatch  = 256  // changes in one commit
 	maxQueued = 1024 // changes that wait before callers do
+	// patience is how long a patient change waits for others to share their commit.
+	patience = 5 * time.Millisecond
 )
 
 var (
@@ -34,6 +36,7 @@ type writer struct {
 	metrics *metrics
 
 	queue   chan *change
+	patient chan *change  // that would rather share a commit than have one
 	closing chan struct{} // closed by close: nothing more is accepted
 	done    chan struct{} // closed when the goroutine has ended
 	once    sync.Once
@@ -48,6 +51,7 @@ type change struct {
 	ctx      context.Context
 	apply    func(*tx) error
 	effect   effect     // what of the memories may be untrue after it
+	patient  bool       // nobody waits for it: it comes last in a commit, if it can in that of others
 	issuance *issuance  // not nil: what apply does, for those that are recorded together
 	err      error      // of apply; owned by the writer
 	done     chan error // buffered, answered once after the commit
@@ -67,7 +71,7 @@ func startWriter(c, checkpoints *conn, memory *memory, options Options) (*writer
 	}
 	w := &writer{
 		hooks: options.hooks, metrics: newMetrics(options.Registerer),
-		queue: make(chan *change, maxQueued), closing: make(chan struct{}), done: make(chan struct{}),
+		queue: make(chan *change, maxQueued), patient: make(chan *change, 1), closing: make(chan struct{}), done: make(chan struct{}),
 		tx: &tx{conn: c, known: newKnown(), memory: memory},
 	}
 	w.checkpointer = startCheckpointer(checkpoints, w.metrics, &w.failed)
@@ -101,12 +105,16 @@ func (w *writer) commitOf(c *change) error {
 }
 
 func (w *writer) submit(c *change) error {
+	queue := w.queue
+	if c.patient {
+		queue = w.patient
+	}
 	select {
 	case <-w.closing:
 		return errClosed
 	case <-c.ctx.Done():
 		return c.ctx.Err()
-	case w.queue <- c:
+	case queue <- c:
 		return nil
 	}
 }
@@ -134,28 +142,13 @@ func (w *writer) run() {
 		select {
 		case first := <-w.queue:
 			w.commit(w.tx, w.gather(first))
+		case last := <-w.patient:
+			w.commit(w.tx, w.share(last))
 		case <-w.closing:
-			for len(w.queue) > 0 {
-				w.commit(w.tx, w.gather(<-w.queue))
-			}
+			w.drain()
 			return
 		}
 	}
-}
-
-// gather takes what waits already; it never waits for more, because the previous commit's
-// fsync was the time to gather.
-func (w *writer) gather(first *change) []*change {
-	batch := []*change{first}
-	for len(batch) < maxBatch {
-		select {
-		case next := <-w.queue:
-			batch = append(batch, next)
-		default:
-			return batch
-		}
-	}
-	return batch
 }
 
 // commit applies batch in one transaction and answers everybody in it.
@@ -183,7 +176,7 @@ func (w *writer) transact(t *tx, batch []*change) error {
 		err = w.attempt(t, batch, false)
 	}
 	if err == nil {
-		t.memory.forget(t.touched)
+		t.memory.forget(t.touched, t.gone)
 		w.checkpointer.notice()
 		return nil
 	}
@@ -191,7 +184,7 @@ func (w *writer) transact(t *tx, batch []*change) error {
 		w.failed.Store(true)
 		err = fmt.Errorf("%w: %w", ErrUnknownState, err)
 	}
-	t.memory.forget(onEverything)
+	t.memory.forget(onEverything, nil)
 	return err
 }
 

@@ -213,6 +213,40 @@ func TestOneFailureInABatchFailsNobodyElse(t *testing.T) {
 	}
 }
 
+// TestAPurgeSharesTheCommitOfOthers holds the writer in a commit while a purge and an issuance wait.
+func TestAPurgeSharesTheCommitOfOthers(t *testing.T) {
+	hold, held := make(chan struct{}), make(chan struct{}, 10)
+	s := openWith(t, hooks{beforeCommit: func() error { held <- struct{}{}; <-hold; return nil }})
+	old := storetest.Certificate("a")
+	errs := make(chan error, 3)
+	record := func(c ca.Certificate) {
+		_, _, err := s.RecordIssuance(context.Background(), ca.Issuance{Certificate: c})
+		errs <- err
+	}
+	go record(old)
+	<-held
+	go record(storetest.Certificate("a"))
+	go func() {
+		n, err := s.Purge(context.Background(), old.NotAfter.Add(time.Second), 1)
+		if n != 1 {
+			err = errors.Join(err, errors.New("nothing was purged"))
+		}
+		errs <- err
+	}()
+	for len(s.writer.queue) < 1 || len(s.writer.patient) < 1 {
+		time.Sleep(time.Millisecond)
+	}
+	close(hold)
+	for range 3 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if <-held; len(held) != 0 {
+		t.Errorf("%d more commits than one", len(held))
+	}
+}
+
 // TestInvariant21AFullDiskIssuesNothingAndHeals uses SQLite's own bound of the file's size.
 func TestInvariant21AFullDiskIssuesNothingAndHeals(t *testing.T) {
 	s := openWith(t, hooks{})
