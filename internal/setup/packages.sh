@@ -11,6 +11,10 @@ set -eu
 demo='openssl:openssl curl:curl'
 tests='certtool:gnutls-bin certutil:libnss3-tools ocsptool:gnutls-bin softhsm2-util:softhsm2 strace:strace java:openjdk-17-jdk-headless ip:iproute2 iptables:iptables'
 
+# Debian starts an nginx that it installs. Only where nothing can be started, in a container, is
+# it worth a test.
+[ -d /run/systemd/system ] || tests="$tests nginx:nginx"
+
 case "${1:-}" in
 build) wanted="gcc:gcc" ;;
 demo) wanted="gcc:gcc $demo" ;;
@@ -37,7 +41,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -qq
 	# shellcheck disable=SC2086 # a list of words is meant
-	apt-get install -y -qq --no-install-recommends $missing >/dev/null
+	RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null
 	exit 0
 fi
 
