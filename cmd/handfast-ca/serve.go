@@ -77,6 +77,7 @@ func (env *environment) serve(ctx context.Context, cfg *home.Config, acceptClock
 		return err
 	}
 	defer release() //nolint:errcheck // the process ends with it
+	env.collectLess()
 	d, err := newDaemon(ctx, cfg, logger, env.now, acceptClock)
 	if err != nil {
 		return stoppedEarly(ctx, err)
