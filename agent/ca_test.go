@@ -59,10 +59,15 @@ func httpsCA(t *testing.T, ca *fakeCA, server *tls.Certificate) *httptest.Server
 		w.Header().Set("Content-Type", "application/pkix-crl")
 		w.Write(der)
 	})
-	mux.HandleFunc("POST "+api.PathFeed, func(w http.ResponseWriter, r *http.Request) { serveFeed(w, r, ca) })
 	s := httptest.NewUnstartedServer(mux)
 	s.EnableHTTP2 = true
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{*server}, ClientAuth: tls.RequestClientCert}
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{*server}, ClientAuth: tls.RequestClientCert, NextProtos: []string{"h2", "http/1.1", api.FeedProtocol}}
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.Protocols.SetHTTP2(true)
+	s.Config.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+		api.FeedProtocol: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { serveFeed(conn, ca) },
+	}
 	s.Config.ErrorLog = nil
 	s.StartTLS()
 	t.Cleanup(s.Close)

@@ -2,11 +2,10 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/handfast/handfast/agent/holder"
@@ -159,27 +158,30 @@ func (ca *fakeCA) versions() []feed.Version {
 	return []feed.Version{{Name: "crls", Value: ca.crlNumber}, {Name: "policy", Value: fmt.Sprint(ca.epoch)}}
 }
 
-// serveFeed is the stream over HTTP/2.
-func serveFeed(w http.ResponseWriter, r *http.Request, ca *fakeCA) {
-	since, err := strconv.ParseUint(r.URL.Query().Get("since"), 10, 64)
+// serveFeed is the stream over the network.
+func serveFeed(conn *tls.Conn, ca *fakeCA) {
+	hello, err := api.ReadFeedHello(conn)
 	if err != nil {
-		http.Error(w, "since", http.StatusBadRequest)
 		return
 	}
-	stream, err := (&fakeConn{ca: ca}).Feed(r.Context(), since, r.URL.Query().Get("agent"))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	stream, err := (&fakeConn{ca: ca}).Feed(ctx, hello.Since, hello.Agent)
 	if err != nil {
-		http.Error(w, "feed", http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", api.MediaFeed)
 	go func() {
 		defer stream.Close()
 		var ack [api.AckSize]byte
 		for {
-			if _, err := io.ReadFull(r.Body, ack[:]); err != nil {
+			if _, err := io.ReadFull(conn, ack[:]); err != nil {
 				return
 			}
-			stream.Ack(binary.BigEndian.Uint64(ack[:]))
+			sequence := binary.BigEndian.Uint64(ack[:])
+			if sequence == api.AckStops {
+				return
+			}
+			stream.Ack(sequence)
 		}
 	}()
 	for {
@@ -187,7 +189,8 @@ func serveFeed(w http.ResponseWriter, r *http.Request, ca *fakeCA) {
 		if err != nil {
 			return
 		}
-		w.Write(feed.AppendMessage(nil, message.Kind, message.Payload))
-		http.NewResponseController(w).Flush()
+		if _, err := conn.Write(feed.AppendMessage(nil, message.Kind, message.Payload)); err != nil {
+			return
+		}
 	}
 }

@@ -52,7 +52,7 @@ func (h *Holder) wait(ctx context.Context, err error) {
 // unfit reports whether err says that streams do not get through, where questions may.
 func unfit(err error) bool {
 	var refused *api.Error
-	return errors.Is(err, errSilent) || errors.Is(err, api.ErrNotHTTP2) || errors.As(err, &refused) && !refused.Retryable()
+	return errors.Is(err, errSilent) || errors.Is(err, api.ErrNoStream) || errors.As(err, &refused) && !refused.Retryable()
 }
 
 // strike counts a stream that was of no use; after some in a row polling takes its place.
@@ -66,7 +66,7 @@ func (h *Holder) strike(err error) {
 	if h.streamAt.IsZero() {
 		h.cfg.Logger.Warn("the feed cannot be streamed; the CA is polled instead",
 			"cause", err, "stream_again_in", wait.Round(time.Second),
-			"advice", "let proxies between this agent and the CA pass HTTP/2 streams unbuffered")
+			"advice", "let what stands between this agent and the CA pass TLS through unchanged, with the protocol (ALPN) "+api.FeedProtocol)
 	}
 	h.streamAt = h.cfg.Now().Add(wait)
 }

@@ -115,7 +115,7 @@ func TestWhenToPoll(t *testing.T) {
 		polls bool
 	}{
 		{"streams are refused", func(w *world) { w.refused = &api.Error{Code: api.CodeNotFound, Status: 404} }, true},
-		{"a proxy speaks HTTP/1", func(w *world) { w.refused = api.ErrNotHTTP2 }, true},
+		{"the protocol is not chosen", func(w *world) { w.refused = api.ErrNoStream }, true},
 		{"the CA is away", func(w *world) { w.down = errors.New("connection refused") }, false},
 		{"the CA is not ready", func(w *world) { w.refused = &api.Error{Code: api.CodeUnavailable, Status: 503} }, false},
 	}

@@ -17,13 +17,13 @@ const (
 	defaultTimeout = 30 * time.Second // of one request, without the time that it asks to wait
 	crlTimeout     = 5 * time.Minute  // of fetching a CRL, which may be large
 	dialTimeout    = 10 * time.Second
-	idleTimeout    = 2 * time.Minute // longer than MaxWait, so that who polls keeps one connection
-	pingAfter      = 5 * time.Second // of silence on a connection
-	pingTimeout    = 5 * time.Second // until a connection that does not answer a ping is dead
+	idleTimeout    = 30 * time.Second // without a request; who polls always has one, and agents renew seldom
+	pingAfter      = 5 * time.Second  // of silence on a connection
+	pingTimeout    = 5 * time.Second  // until a connection that does not answer a ping is dead
 )
 
-// Client talks to one CA. It keeps one HTTP/2 connection and is safe for concurrent
-// use. It follows no redirect and uses no proxy: the CA's address is the only place
+// Client talks to one CA. It keeps an HTTP/2 connection for as long as there are requests,
+// and one more for each stream of the feed. It is safe for concurrent use. It follows no redirect and uses no proxy: the CA's address is the only place
 // that a token or a CSR goes to.
 //
 // Every failure that the CA reports is an *Error, to be had with errors.As; every other
@@ -92,7 +92,7 @@ func (c *Client) Reconnect() {
 func (c *Client) Close() { c.http.Load().CloseIdleConnections() }
 
 // newHTTP makes the transport. A new one for each Reconnect, because Go's closes a
-// connection for new requests only when no stream is open, and the feed's always is.
+// connection for new requests only when none is in flight.
 func (c *Client) newHTTP() *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -101,7 +101,7 @@ func (c *Client) newHTTP() *http.Client {
 		Transport: &http.Transport{
 			Protocols:              protocols,
 			TLSClientConfig:        c.tls,
-			DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
+			DialContext:            newDialer().DialContext,
 			TLSHandshakeTimeout:    dialTimeout,
 			IdleConnTimeout:        idleTimeout,
 			MaxIdleConnsPerHost:    2,
@@ -116,6 +116,8 @@ func (c *Client) newHTTP() *http.Client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
+
+func newDialer() *net.Dialer { return &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second} }
 
 func parseBase(s string) (string, error) {
 	if !strings.Contains(s, "://") {

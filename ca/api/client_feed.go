@@ -3,13 +3,13 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
+	"net"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/handfast/handfast/certs/feed"
@@ -19,15 +19,10 @@ const (
 	// MediaFeed is the type of a feed's messages: one octet of kind, four of length, the
 	// payload; see package certs/feed, which reads and checks them.
 	MediaFeed = "application/vnd.handfast.feed"
-	// HeaderFeedError is the trailer that says, as an Error in JSON, why the CA ended a stream.
-	HeaderFeedError = "Handfast-Feed-Error"
 	// AckSize is the length of an acknowledgement: the sequence number that is enforced now, big-endian.
 	AckSize = 8
 	// AgentIDSize is the length of an agent's ID: lower-case hexadecimal digits.
 	AgentIDSize = 32
-
-	maxPoll         = 72 << 20 // a poll's answer: one snapshot, and what came after it
-	maxTrailerError = 8 << 10
 )
 
 // ValidAgentID reports whether id is of the form of an agent's ID.
@@ -49,96 +44,173 @@ type FeedMessage struct {
 	Payload []byte
 }
 
-// FeedStream is an open stream of the feed. Next is for one goroutine at a time; the
-// other methods may be called at any time.
+// FeedStream is an open stream of the feed, over a connection of its own. Next is for one goroutine at
+// a time; the other methods may be called at any time.
 type FeedStream struct {
 	client   *Client
-	response *http.Response
+	conn     *tls.Conn
 	messages *feed.Reader
-	acks     *ackBody
-	cancel   context.CancelCauseFunc
+	acks     *ackQueue
+	stop     func() bool   // no longer close the connection when the context ends
 	ended    chan struct{} // closed by Next when the stream is over
 	over     bool          // only Next uses it
 }
 
+// ackTimeout is how long the network may take nothing of an acknowledgement.
+const ackTimeout = 15 * time.Second
+
 var (
-	errNoStream  = errors.New("the CA did not answer in time")
+	errNoAnswer  = errors.New("the CA did not answer in time")
 	errClosed    = errors.New("the stream was closed")
+	errCut       = errors.New("the connection was cut")
 	errForeignID = errors.New("an agent's ID is 32 lower-case hexadecimal digits")
 )
 
-// ErrNotHTTP2 says that a stream cannot be had where a proxy speaks HTTP/1 only: poll instead.
-var ErrNotHTTP2 = errors.New("a stream needs HTTP/2; use polling")
+// ErrNoStream says that a stream cannot be had, because the CA, or what stands before it, does not
+// take FeedProtocol: poll instead.
+var ErrNoStream = errors.New("no stream: " + FeedProtocol + " was not chosen in the TLS handshake; use polling")
 
 // Feed opens a stream of the feed for the agent with this ID, which holds everything up to
-// since (0: nothing). Naming since acknowledges it. The client's timeout bounds the wait for
-// the answer's beginning; the stream lives until either side ends it or ctx ends. One agent has
+// since (0: nothing). Naming since acknowledges it. The stream has a connection of its own, with the
+// certificate that the TLS configuration gives now. The client's timeout bounds the wait for the
+// answer's beginning; the stream lives until either side ends it or ctx ends. One agent has
 // one stream: a second one ends the first.
 func (c *Client) Feed(ctx context.Context, since uint64, agent string) (*FeedStream, error) {
-	if !ValidAgentID(agent) {
-		return nil, errForeignID
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	acks := newAckBody()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+PathFeed+"?"+feedQuery(since, agent).Encode(), acks)
+	hello, err := FeedHello{Since: since, Agent: agent, Version: programOf(c.agent)}.Append(nil)
 	if err != nil {
-		cancel(err)
 		return nil, err
 	}
-	request.Header.Set("User-Agent", c.agent)
-	request.Header.Set("Accept", MediaFeed)
-	request.Header.Set("Content-Type", MediaFeed)
-	timer := time.AfterFunc(c.timeout, func() { cancel(errNoStream) })
-	response, err := c.http.Load().Do(request)
-	timer.Stop()
-	if err == nil {
-		err = c.checkStream(response)
-	}
+	opening, cancel := context.WithTimeoutCause(ctx, c.timeout, errNoAnswer)
+	defer cancel()
+	s, err := c.openFeed(opening, hello)
 	if err != nil {
-		cancel(err)
-		return nil, err
+		c.reconnectAfter(err)
+		if opening.Err() != nil {
+			err = context.Cause(opening)
+		}
+		return nil, fmt.Errorf("%s %s: %w", FeedProtocol, c.base, err)
 	}
-	return &FeedStream{
-		client: c, response: response, messages: feed.NewReader(response.Body), acks: acks, cancel: cancel, ended: make(chan struct{}),
-	}, nil
+	s.acks = newAckQueue(since)
+	s.stop = context.AfterFunc(ctx, func() { s.cut() }) //nolint:errcheck // it is given up
+	go s.sendAcks()
+	return s, nil
 }
 
-func (c *Client) checkStream(response *http.Response) error {
-	var err error
-	switch {
-	case response.StatusCode != http.StatusOK:
-		err = readError(response)
-	case mediaType(response) != MediaFeed:
-		err = fmt.Errorf("the answer is %q instead of %q: is this the address of a Handfast CA?", mediaType(response), MediaFeed)
-	case response.ProtoMajor != 2:
-		err = ErrNotHTTP2
-	default:
-		return nil
+// openFeed connects, says the hello and waits for the first octet of the answer.
+func (c *Client) openFeed(ctx context.Context, hello []byte) (*FeedStream, error) {
+	conn, err := c.dialFeed(ctx)
+	if err != nil {
+		return nil, err
 	}
-	response.Body.Close() //nolint:errcheck // only read from
-	c.reconnectAfter(err)
-	return fmt.Errorf("%s %s%s: %w", http.MethodPost, c.base, PathFeed, err)
+	defer context.AfterFunc(ctx, func() { conn.NetConn().Close() })() //nolint:errcheck // it is given up
+	s := &FeedStream{client: c, conn: conn, ended: make(chan struct{})}
+	var kind [1]byte
+	if _, err = conn.Write(hello); err == nil {
+		_, err = io.ReadFull(conn, kind[:])
+	}
+	if err == nil {
+		s.messages = feed.NewReader(io.MultiReader(bytes.NewReader(kind[:]), wholeReader{conn}))
+		if kind[0] != feed.EndMessage {
+			return s, nil
+		}
+		_, err = s.next()
+	}
+	conn.NetConn().Close() //nolint:errcheck // it is given up
+	return nil, err
+}
+
+// dialFeed connects by FeedProtocol.
+func (c *Client) dialFeed(ctx context.Context) (*tls.Conn, error) {
+	base, err := url.Parse(c.base)
+	if err != nil {
+		return nil, err
+	}
+	port := base.Port()
+	if port == "" {
+		port = "443"
+	}
+	raw, err := newDialer().DialContext(ctx, "tcp", net.JoinHostPort(base.Hostname(), port))
+	if err != nil {
+		return nil, err
+	}
+	config := c.tls.Clone()
+	config.NextProtos = []string{FeedProtocol}
+	if config.ServerName == "" {
+		config.ServerName = base.Hostname()
+	}
+	conn := tls.Client(raw, config)
+	if err = conn.HandshakeContext(ctx); err == nil && conn.ConnectionState().NegotiatedProtocol != FeedProtocol {
+		err = ErrNoStream
+	}
+	if err != nil {
+		raw.Close() //nolint:errcheck // nothing was sent
+		return nil, noProtocol(err)
+	}
+	return conn, nil
+}
+
+// noProtocol tells a peer that knows other protocols only (RFC 7301, section 3.2) from other failures.
+func noProtocol(err error) error {
+	const noApplicationProtocol = tls.AlertError(120)
+	if alert, ok := errors.AsType[*net.OpError](err); ok && alert.Op == "remote error" && alert.Err.Error() == noApplicationProtocol.Error() {
+		return ErrNoStream
+	}
+	return err
+}
+
+// wholeReader tells TCP's end, which anybody can bring about, from the peer's.
+type wholeReader struct{ conn *tls.Conn }
+
+func (r wholeReader) Read(p []byte) (int, error) {
+	n, err := r.conn.Read(p)
+	if err == io.ErrUnexpectedEOF { //nolint:errorlint // crypto/tls returns it itself
+		err = errCut
+	}
+	return n, err
 }
 
 // Next returns the next message. It waits for ever: the CA sends a heartbeat every few
 // seconds, and it is the caller's to Close when none comes. The payload is the caller's own.
 // An *Error says why the CA ended the stream; io.EOF that it ended without a word.
 func (s *FeedStream) Next() (FeedMessage, error) {
-	kind, payload, err := s.messages.Next()
+	message, err := s.next()
 	if err == nil {
-		return FeedMessage{Kind: kind, Payload: payload}, nil
+		s.acks.repeat(FeedAlive)
+		return message, nil
 	}
 	if !s.over {
 		s.over = true
+		s.acks.close()
 		close(s.ended)
 	}
-	if errors.Is(err, io.EOF) {
-		if told := trailerError(s.response); told != nil {
-			s.client.reconnectAfter(told)
-			return FeedMessage{}, told
+	return FeedMessage{}, err
+}
+
+func (s *FeedStream) next() (FeedMessage, error) {
+	kind, payload, err := s.messages.Next()
+	if err == nil && kind == feed.EndMessage {
+		err = readEnd(payload)
+		s.client.reconnectAfter(err)
+	}
+	if err != nil {
+		return FeedMessage{}, err
+	}
+	return FeedMessage{Kind: kind, Payload: payload}, nil
+}
+
+// sendAcks ends with the stream.
+func (s *FeedStream) sendAcks() {
+	for {
+		ack, err := s.acks.take()
+		if err == nil {
+			_ = s.conn.SetWriteDeadline(time.Now().Add(ackTimeout))
+			_, err = s.conn.Write(ack[:])
+		}
+		if err != nil {
+			s.acks.close()
+			return
 		}
 	}
-	return FeedMessage{}, err
 }
 
 // Ack tells the CA that everything up to sequence is enforced: new handshakes are refused,
@@ -149,7 +221,7 @@ func (s *FeedStream) Ack(sequence uint64) error { return s.acks.put(sequence) }
 // Leave tells the CA that this agent stops, so that nobody waits for it, and waits until
 // the CA has ended the stream or ctx ends. Another goroutine must be in Next meanwhile.
 func (s *FeedStream) Leave(ctx context.Context) error {
-	s.acks.end()
+	s.acks.stop()
 	select {
 	case <-s.ended:
 		return nil
@@ -161,70 +233,25 @@ func (s *FeedStream) Leave(ctx context.Context) error {
 // Close ends the stream and a Next that waits. The CA counts the agent as silent until it
 // comes back.
 func (s *FeedStream) Close() error {
-	s.cancel(errClosed)
-	return s.response.Body.Close()
+	s.stop()
+	return s.cut()
 }
 
-func trailerError(response *http.Response) error {
-	text := response.Trailer.Get(HeaderFeedError)
-	if text == "" || len(text) > maxTrailerError {
-		return nil
+func (s *FeedStream) cut() error {
+	s.acks.close()
+	if err := s.conn.NetConn().Close(); !errors.Is(err, net.ErrClosed) {
+		return err
 	}
+	return nil
+}
+
+// readEnd reads why the CA has ended a stream.
+func readEnd(payload []byte) error {
 	told := new(Error)
-	if err := json.Unmarshal([]byte(text), told); err != nil || told.Code == "" {
-		return nil
+	if len(payload) > maxFeedEnd || json.Unmarshal(payload, told) != nil || told.Code == "" {
+		return errors.New("the CA ended the stream for a reason that it did not manage to say")
 	}
 	told.clean()
 	told.Status = told.Code.HTTPStatus()
 	return told
-}
-
-// FeedPoll asks for what is new after since, for where no stream is possible. It waits up to
-// wait (at most MaxWait, in whole seconds) for news; when none came the answer is a
-// statement that says so. Naming since acknowledges it.
-func (c *Client) FeedPoll(ctx context.Context, since uint64, agent string, wait time.Duration) ([]FeedMessage, error) {
-	if !ValidAgentID(agent) {
-		return nil, errForeignID
-	}
-	wait = wholeSeconds(wait)
-	reply, err := c.do(ctx, call{
-		method: http.MethodGet, path: PathFeed, query: feedQuery(since, agent), header: preferWait(wait),
-		accept: MediaFeed, limit: maxPoll, timeout: crlTimeout, wait: wait,
-	})
-	if err != nil {
-		return nil, err
-	}
-	var list []FeedMessage
-	for reader := feed.NewReader(bytes.NewReader(reply.body)); ; {
-		kind, payload, err := reader.Next()
-		switch {
-		case errors.Is(err, io.EOF) && len(list) > 0:
-			return list, nil
-		case err != nil:
-			return nil, fmt.Errorf("%s %s%s: the answer is not what the API promises: %w", http.MethodGet, c.base, PathFeed, err)
-		}
-		list = append(list, FeedMessage{Kind: kind, Payload: payload})
-	}
-}
-
-// RevocationOf asks the ledger about one certificate, by the key id of its issuer and its
-// serial in hexadecimal. CodeNotFound says that the CA has never heard of it.
-func (c *Client) RevocationOf(ctx context.Context, issuer, serial string) (*RevocationState, error) {
-	return get[RevocationState](ctx, c, PathRevocations+"/"+escapePath(issuer)+"/"+escapePath(serial), nil)
-}
-
-func feedQuery(since uint64, agent string) url.Values {
-	return url.Values{"since": {strconv.FormatUint(since, 10)}, "agent": {agent}}
-}
-
-// wholeSeconds is what of a wait can be asked for.
-func wholeSeconds(wait time.Duration) time.Duration {
-	return min(max(wait, 0), MaxWait).Truncate(time.Second)
-}
-
-func preferWait(wait time.Duration) map[string]string {
-	if wait == 0 {
-		return nil
-	}
-	return map[string]string{HeaderPrefer: "wait=" + strconv.Itoa(int(wait/time.Second))}
 }

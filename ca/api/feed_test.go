@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -13,49 +11,96 @@ import (
 )
 
 // Acknowledgements wait for nobody, the newest counts, and what waits is sent before the end.
-func TestAckBody(t *testing.T) {
-	b := newAckBody()
+func TestAckQueue(t *testing.T) {
+	q := newAckQueue(3)
+	want := func(sequence uint64) {
+		t.Helper()
+		if ack, err := q.take(); err != nil || binary.BigEndian.Uint64(ack[:]) != sequence {
+			t.Errorf("took %x, %v; want %d", ack, err, sequence)
+		}
+	}
+	q.repeat(time.Hour)
+	if q.waiting {
+		t.Error("repeated before its time")
+	}
+	q.repeat(-1)
+	want(3) // what the hello acknowledged
 	for sequence := range uint64(5) {
-		if err := b.put(sequence + 1); err != nil {
+		if err := q.put(sequence + 1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	buf := make([]byte, 1024)
-	if n, err := b.Read(buf); err != nil || n != AckSize || binary.BigEndian.Uint64(buf) != 5 {
-		t.Errorf("read %x, %v; want the last alone", buf[:n], err)
-	}
-	if err := b.put(6); err != nil {
+	want(5)
+	q.repeat(-1)
+	want(5)
+	if err := q.put(6); err != nil {
 		t.Fatal(err)
 	}
-	b.end()
-	if err := b.put(7); err == nil {
+	q.stop()
+	if err := q.put(7); err == nil {
 		t.Error("taken after the end")
 	}
-	rest, err := io.ReadAll(b)
-	if err != nil || len(rest) != AckSize || binary.BigEndian.Uint64(rest) != 6 {
-		t.Errorf("rest %x, %v", rest, err)
+	want(6)
+	want(AckStops)
+	if ack, err := q.take(); err == nil {
+		t.Errorf("took %x after the end", ack)
 	}
-	other := newAckBody()
+	other := newAckQueue(0)
 	woken := make(chan error, 1)
 	go func() {
-		_, err := other.Read(buf)
+		_, err := other.take()
 		woken <- err
 	}()
-	other.Close()
-	if err := <-woken; errors.Is(err, io.EOF) || err == nil {
-		t.Errorf("a closed body ended with %v; only an orderly end is one", err)
-	}
-	if _, err := newAckBody().readInto(make([]byte, 3)); !errors.Is(err, io.ErrShortBuffer) {
-		t.Errorf("a short buffer: %v", err)
+	other.close()
+	if err := <-woken; err == nil {
+		t.Error("a closed queue gave something")
 	}
 }
 
-// readInto reads an acknowledgement that waits.
-func (b *ackBody) readInto(p []byte) (int, error) {
-	if err := b.put(1); err != nil {
-		return 0, err
+func TestFeedHello(t *testing.T) {
+	id := "00112233445566778899aabbccddeeff"
+	wire, err := FeedHello{Since: 258, Agent: id, Version: "x/1"}.Append(nil)
+	if want := "hff1\x00\x00\x00\x00\x00\x00\x01\x02\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff\x03x/1"; err != nil || string(wire) != want {
+		t.Errorf("%q, %v", wire, err)
 	}
-	return b.Read(p)
+	for name, hello := range map[string]FeedHello{
+		"no agent": {}, "a long version": {Agent: id, Version: strings.Repeat("x", 65)}, "a version of two words": {Agent: id, Version: "a b"},
+	} {
+		if _, err := hello.Append(nil); err == nil {
+			t.Errorf("%s is written", name)
+		}
+	}
+	for agent, want := range map[string]string{"handfast/1.2 (linux)": "handfast/1.2", "": "", " x": "", strings.Repeat("y", 80): strings.Repeat("y", 64)} {
+		if got := programOf(agent); got != want {
+			t.Errorf("%q became %q", agent, got)
+		}
+	}
+}
+
+// What is read as a hello is one, no longer than its limit, and not an octet more is taken.
+func FuzzFeedHello(f *testing.F) {
+	seed, err := FeedHello{Since: 7, Agent: "00112233445566778899aabbccddeeff", Version: "handfast/1"}.Append(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add(append(seed, "12345678"...))
+	f.Add(seed[:20])
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	f.Fuzz(func(t *testing.T, octets []byte) {
+		r := bytes.NewReader(octets)
+		hello, err := ReadFeedHello(r)
+		taken := octets[:len(octets)-r.Len()]
+		if len(taken) > feedHelloSize+maxFeedVersion {
+			t.Fatalf("%d octets were read", len(taken))
+		}
+		if err != nil {
+			return
+		}
+		if again, err := hello.Append(nil); err != nil || !bytes.Equal(again, taken) {
+			t.Fatalf("%+v is %x, %v; read from %x", hello, again, err, taken)
+		}
+	})
 }
 
 func TestValidAgentID(t *testing.T) {
@@ -80,20 +125,23 @@ func TestValidAgentID(t *testing.T) {
 	}
 }
 
-// Whatever a trailer holds, the error is fit for a log and a terminal, bounded, and has a code.
-func FuzzTrailerError(f *testing.F) {
+// Whatever a last message holds, the error is fit for a log and a terminal, and bounded.
+func FuzzReadEnd(f *testing.F) {
 	f.Add(`{"code":"revoked","message":"the certificate is revoked","request_id":"A"}`)
 	f.Add(`{"code":"","message":"x"}`)
 	f.Add("{\"code\":\"a\x1b\",\"message\":\"\\u001b[2J\"}")
-	f.Add(strings.Repeat("x", maxTrailerError+1))
+	f.Add(strings.Repeat("x", maxFeedEnd+1))
 	f.Add("null")
 	f.Fuzz(func(t *testing.T, text string) {
-		err := trailerError(&http.Response{Trailer: http.Header{HeaderFeedError: {text}}})
+		err := readEnd([]byte(text))
 		if err == nil {
+			t.Fatal("an end is always an error")
+		}
+		told, ok := errors.AsType[*Error](err)
+		if !ok {
 			return
 		}
-		var told *Error
-		if !errors.As(err, &told) || told.Code == "" || told.Status == 0 {
+		if told.Code == "" || told.Status == 0 {
 			t.Fatalf("%q: %+v", text, err)
 		}
 		for _, part := range []string{string(told.Code), told.Message, told.Hint, told.RequestID} {
@@ -104,20 +152,16 @@ func FuzzTrailerError(f *testing.F) {
 	})
 }
 
-// Acknowledgements come out of an ackBody in the order they went in, each at most once, the last always.
-func FuzzAckBody(f *testing.F) {
+// Acknowledgements come out of an ackQueue in the order they went in, each at most once, the last always.
+func FuzzAckQueue(f *testing.F) {
 	f.Add([]byte{1, 0, 2, 3, 0})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		b := newAckBody()
+		q := newAckQueue(0)
 		var sent, got uint64
-		buf := make([]byte, 64)
 		take := func() {
-			n, err := b.Read(buf)
-			if err != nil || n != AckSize {
-				t.Fatalf("%d, %v", n, err)
-			}
-			if next := binary.BigEndian.Uint64(buf); next <= got || next > sent {
-				t.Fatalf("%d after %d, sent %d", next, got, sent)
+			ack, err := q.take()
+			if next := binary.BigEndian.Uint64(ack[:]); err != nil || next <= got || next > sent {
+				t.Fatalf("%d after %d, sent %d, %v", next, got, sent, err)
 			} else {
 				got = next
 			}
@@ -125,17 +169,18 @@ func FuzzAckBody(f *testing.F) {
 		for _, step := range script {
 			if step != 0 {
 				sent++
-				if err := b.put(sent); err != nil {
+				if err := q.put(sent); err != nil {
 					t.Fatal(err)
 				}
 			} else if sent > got {
 				take()
 			}
 		}
-		b.end()
-		rest, err := io.ReadAll(b)
-		if err != nil || sent > got && !bytes.Equal(rest, binary.BigEndian.AppendUint64(nil, sent)) || sent == got && len(rest) > 0 {
-			t.Fatalf("rest %x, %v; sent %d, got %d", rest, err, sent, got)
+		if q.stop(); sent > got {
+			take()
+		}
+		if ack, err := q.take(); err != nil || binary.BigEndian.Uint64(ack[:]) != AckStops || got != sent {
+			t.Fatalf("at the end %x, %v; sent %d, got %d", ack, err, sent, got)
 		}
 	})
 }

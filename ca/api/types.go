@@ -27,7 +27,7 @@ const (
 	// With a service's certificate.
 	PathRenew      = "/v1/renew"       // POST RenewRequest -> Issued
 	PathAgentState = "/v1/agent/state" // GET -> AgentState; ETag and If-None-Match
-	PathFeed       = "/v1/feed"        // POST: a stream, see Client.Feed; GET: polling, see Client.FeedPoll; query parameters: since, agent
+	PathFeed       = "/v1/feed"        // GET: polling, see Client.FeedPoll; query parameters: since, agent. The stream is FeedProtocol
 	PathCRL        = "/v1/crl/"        // GET + key id of the CRL's issuer -> DER; ETag and If-None-Match; any client certificate
 
 	// With an operator's certificate.
@@ -56,7 +56,7 @@ const (
 	// HeaderRequestID stands in every response and every log line of the request.
 	HeaderRequestID = "Request-Id"
 	// HeaderPrefer with the value "wait=SECONDS" (RFC 7240, section 4.3), at most
-	// MaxWait, makes PathFeed (GET) and PathFeedProgress answer only when there is news.
+	// MaxWait, makes PathFeed and PathFeedProgress answer only when there is news.
 	HeaderPrefer = "Prefer"
 )
 

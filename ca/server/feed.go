@@ -2,11 +2,11 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"net"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/api"
@@ -22,6 +22,10 @@ type Feed interface {
 	Follow(since uint64) Cursor
 	// Sequence is the newest position that there is.
 	Sequence() uint64
+	// Changed returns a channel that is closed when there is more to say than now, so that one wait serves many cursors.
+	Changed() <-chan struct{}
+	// Attend counts followers that are told after Changed: they come (1) and go (-1).
+	Attend(change int)
 }
 
 // Cursor is one follower's place. One goroutine at a time uses it, and it costs nothing while
@@ -31,25 +35,25 @@ type Cursor interface {
 	// first call returns at once, later ones with news or the next heartbeat. It fails when
 	// ctx ends, or when nothing can be said that is certain.
 	Next(ctx context.Context) ([]byte, error)
+	// Behind reports whether Next would return without waiting for news.
+	Behind() bool
 	// Position is where a holder stands that has applied all that Next returned.
 	Position() uint64
 }
 
 // FeedOf makes a Feed of a broadcaster, whose cursors have a type of their own.
-func FeedOf[C Cursor](broadcaster interface {
+func FeedOf[C Cursor](b broadcaster[C]) Feed { return feedOf[C]{b} }
+
+type broadcaster[C Cursor] interface {
 	Follow(since uint64) C
 	Sequence() uint64
-}) Feed {
-	return feedOf[C]{broadcaster.Follow, broadcaster.Sequence}
+	Changed() <-chan struct{}
+	Attend(change int)
 }
 
-type feedOf[C Cursor] struct {
-	follow   func(since uint64) C
-	sequence func() uint64
-}
+type feedOf[C Cursor] struct{ broadcaster[C] }
 
-func (f feedOf[C]) Follow(since uint64) Cursor { return f.follow(since) }
-func (f feedOf[C]) Sequence() uint64           { return f.sequence() }
+func (f feedOf[C]) Follow(since uint64) Cursor { return f.broadcaster.Follow(since) }
 
 // follower is an agent that has been admitted to the feed.
 type follower struct {
@@ -59,27 +63,32 @@ type follower struct {
 	joined fleet.Joining
 }
 
-// follow reads who follows from where, and has the feed say the first word. So a feed that
-// cannot speak is an ordinary error.
-func (s *Server) follow(r *request) (*follower, error) {
-	since, err := strconv.ParseUint(r.query.Get("since"), 10, 64)
-	if err != nil {
-		return nil, badRequest("since is the sequence number up to which the agent holds the feed, or 0")
-	}
-	id := r.query.Get("agent")
-	if !api.ValidAgentID(id) {
-		return nil, badRequest("agent is the agent's ID: %d lower-case hexadecimal digits", api.AgentIDSize)
-	}
-	f := &follower{cursor: s.cfg.Feed.Follow(since), since: since}
-	if f.first, err = f.cursor.Next(r.ctx()); err != nil {
+// follow has the feed say the first word to who has been admitted. So a feed that cannot speak is an ordinary
+// error.
+func (s *Server) follow(ctx context.Context, peer ca.Peer, hello api.FeedHello, remote string) (*follower, error) {
+	f := &follower{cursor: s.cfg.Feed.Follow(hello.Since), since: hello.Since}
+	var err error
+	if f.first, err = f.cursor.Next(ctx); err != nil {
 		return nil, feedError(err)
 	}
 	f.joined = fleet.Joining{
-		ID: id, Service: r.peer.Name, Issuer: keyID(r.peer.Certificate.AuthorityKeyId), Serial: r.peer.Serial,
-		NotAfter: r.peer.Certificate.NotAfter.UTC(), Version: programVersion(r.http), Address: host(r.http.RemoteAddr),
-		Sequence: since,
+		ID: hello.Agent, Service: peer.Name, Issuer: hex.EncodeToString(peer.Certificate.AuthorityKeyId), Serial: peer.Serial,
+		NotAfter: peer.Certificate.NotAfter.UTC(), Version: hello.Version, Address: host(remote),
+		Sequence: hello.Since,
 	}
 	return f, nil
+}
+
+// pollHello reads who asks from where.
+func pollHello(r *request) (hello api.FeedHello, err error) {
+	if hello.Since, err = strconv.ParseUint(r.query.Get("since"), 10, 64); err != nil {
+		return hello, badRequest("since is the sequence number up to which the agent holds the feed, or 0")
+	}
+	hello.Agent, hello.Version = r.query.Get("agent"), programVersion(r.http)
+	if !api.ValidAgentID(hello.Agent) {
+		return hello, badRequest("agent is the agent's ID: %d lower-case hexadecimal digits", api.AgentIDSize)
+	}
+	return hello, nil
 }
 
 // feedError is for a feed that cannot say anything.
@@ -107,7 +116,11 @@ func (s *Server) pollFeed(r *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.follow(r)
+	hello, err := pollHello(r)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.follow(r.ctx(), r.peer, hello, r.http.RemoteAddr)
 	if err != nil {
 		return nil, err
 	}
@@ -179,32 +192,4 @@ func host(address string) string {
 		return name
 	}
 	return address
-}
-
-// standing is how often a connection that stays open is authenticated anew.
-const standing = time.Minute
-
-// stands looks, cheaply and from time to time thoroughly, whether the certificate of peer is
-// still good. checked is when it was looked at last.
-func (s *Server) stands(r *request, issuer string, checked *time.Time) error {
-	now := s.cfg.Now()
-	leaf := r.peer.Certificate
-	if now.After(leaf.NotAfter) {
-		return &api.Error{Code: api.CodeExpired, Message: "the client certificate has expired", Hint: "connect with the next one"}
-	}
-	if err := s.cfg.CA.Standing(issuer, r.peer.Serial); err != nil {
-		return err
-	}
-	if age := now.Sub(*checked); age >= 0 && age < standing {
-		return nil
-	}
-	peer, err := s.cfg.CA.Authenticate(r.ctx(), r.http.TLS.PeerCertificates)
-	if err != nil {
-		return err
-	}
-	if peer.ID != r.peer.ID || peer.Kind != ca.KindService {
-		return &api.Error{Code: api.CodeForbidden, Message: "the certificate stands for somebody else now"}
-	}
-	*checked = now
-	return nil
 }

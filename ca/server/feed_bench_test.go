@@ -6,9 +6,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/gob"
-	"encoding/hex"
-	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -18,8 +17,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/handfast/handfast/ca/api"
 )
 
 // fleetFile names what the agents' process of BenchmarkFeed needs; set in that process only.
@@ -28,6 +25,7 @@ const fleetFile = "HANDFAST_BENCH_FLEET"
 // benchFleet is handed from the CA's process to the agents'.
 type benchFleet struct {
 	URL    string
+	Idle   string // takes TLS connections, and keeps them
 	Root   []byte
 	Key    []byte
 	Leaves [][]byte
@@ -37,8 +35,9 @@ type benchFleet struct {
 // clients over loopback, in a process of their own, so that the CPU time is the server's alone.
 //
 //	µs/agent    CPU of the server process for one statement delivered and acknowledged
-//	KB/conn     memory of an idle connection (heap and stacks)
-//	KB/stream   memory that the open stream adds to it
+//	µs/beat     the same for a heartbeat, which is not acknowledged
+//	KB/tls      memory of an idle TLS connection that nobody reads from (heap and stacks)
+//	KB/stream   memory of a stream in all
 //	ms/last     until the last agent has acknowledged
 func BenchmarkFeed(b *testing.B) {
 	for _, agents := range []int{1000, 9000} {
@@ -49,7 +48,8 @@ func BenchmarkFeed(b *testing.B) {
 func benchFeed(b *testing.B, agents int) {
 	f := startFeed(b, nil)
 	path := b.TempDir() + "/fleet"
-	writeFleet(b, f, path, agents)
+	idle := keepTLS(b, f)
+	writeFleet(b, f, path, idle.Addr().String(), agents)
 	before := memory()
 	child := exec.Command(os.Args[0], "-test.run=^TestFeedAgents$", "-test.v")
 	child.Env = append(os.Environ(), fleetFile+"="+path)
@@ -70,6 +70,7 @@ func benchFeed(b *testing.B, agents int) {
 	lines := bufio.NewScanner(stdout)
 	expectLine(b, lines, "connected")
 	connected := memory()
+	idle.drop()
 	io.WriteString(stdin, "go\n")
 	expectLine(b, lines, "streaming")
 	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
@@ -91,10 +92,73 @@ func benchFeed(b *testing.B, agents int) {
 		b.Fatalf("%d of %d agents", p.Enforcing, agents)
 	}
 	b.ReportMetric(float64(cpu.Microseconds())/float64(b.N)/float64(agents), "µs/agent")
-	b.ReportMetric(float64(connected-before)/float64(agents)/1024, "KB/conn")
-	b.ReportMetric(float64(streaming-connected)/float64(agents)/1024, "KB/stream")
+	b.ReportMetric(float64(heartbeats(b, f).Microseconds())/float64(agents), "µs/beat")
+	b.ReportMetric(float64(connected-before)/float64(agents)/1024, "KB/tls")
+	b.ReportMetric(float64(streaming-before)/float64(agents)/1024, "KB/stream")
 	b.ReportMetric(float64(last.Microseconds())/1000, "ms/last")
 	b.ReportMetric(0, "ns/op")
+}
+
+// heartbeats returns what one costs for all agents. That it has arrived shows when nothing is done any more.
+func heartbeats(b *testing.B, f *follows) time.Duration {
+	b.Helper()
+	const beats = 5
+	before := cpuTime()
+	for range beats {
+		f.feed.beat(f.feed.Sequence())
+		for busy := time.Duration(0); cpuTime()-busy > time.Millisecond; time.Sleep(50 * time.Millisecond) {
+			busy = cpuTime()
+		}
+	}
+	return (cpuTime() - before) / beats
+}
+
+// kept are TLS connections that nobody reads from.
+type kept struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []*tls.Conn
+}
+
+func keepTLS(b *testing.B, f *follows) *kept {
+	b.Helper()
+	config := f.server.TLSConfig()
+	config.NextProtos = nil
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", config)
+	if err != nil {
+		b.Fatal(err)
+	}
+	k := &kept{Listener: listener}
+	b.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go k.keep(conn.(*tls.Conn))
+		}
+	}()
+	return k
+}
+
+func (k *kept) keep(conn *tls.Conn) {
+	var octet [1]byte
+	if _, err := conn.Read(octet[:]); err == nil {
+		k.mu.Lock()
+		k.conns = append(k.conns, conn)
+		k.mu.Unlock()
+		conn.Write(octet[:])
+	}
+}
+
+func (k *kept) drop() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, conn := range k.conns {
+		conn.NetConn().Close()
+	}
+	k.conns = nil
 }
 
 func expectLine(b *testing.B, lines *bufio.Scanner, want string) {
@@ -123,9 +187,9 @@ func cpuTime() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-func writeFleet(b *testing.B, f *follows, path string, agents int) {
+func writeFleet(b *testing.B, f *follows, path, idle string, agents int) {
 	b.Helper()
-	fleet := benchFleet{URL: f.api, Root: f.pki.root.Raw}
+	fleet := benchFleet{URL: f.api, Idle: idle, Root: f.pki.root.Raw}
 	key, err := x509.MarshalPKCS8PrivateKey(f.pki.key)
 	if err != nil {
 		b.Fatal(err)
@@ -144,87 +208,4 @@ func writeFleet(b *testing.B, f *follows, path string, agents int) {
 	if err := file.Close(); err != nil {
 		b.Fatal(err)
 	}
-}
-
-// TestFeedAgents is the agents' process of BenchmarkFeed.
-func TestFeedAgents(t *testing.T) {
-	path := os.Getenv(fleetFile)
-	if path == "" {
-		t.Skip("only BenchmarkFeed starts it")
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var fleet benchFleet
-	if err := gob.NewDecoder(file).Decode(&fleet); err != nil {
-		t.Fatal(err)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(fleet.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, err := x509.ParseCertificate(fleet.Root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(root)
-	clients := make([]*api.Client, len(fleet.Leaves))
-	each(len(clients), func(i int) {
-		config := &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{{Certificate: [][]byte{fleet.Leaves[i]}, PrivateKey: key}}}
-		if clients[i], err = api.NewClient(fleet.URL, config); err != nil {
-			t.Error(err)
-			return
-		}
-		if _, err := clients[i].RevocationOf(t.Context(), "aabb", "0b"); err != nil {
-			t.Error(err)
-		}
-	})
-	fmt.Println("connected")
-	in := bufio.NewReader(os.Stdin)
-	in.ReadString('\n')
-	streams := make([]*api.FeedStream, len(clients))
-	each(len(clients), func(i int) {
-		var err error
-		if streams[i], err = clients[i].Feed(t.Context(), 0, hex.EncodeToString(fmt.Appendf(nil, "%016d", i))); err != nil {
-			t.Error(err)
-			return
-		}
-		go acknowledge(streams[i])
-	})
-	fmt.Println("streaming")
-	in.ReadString('\n') // until the CA's process closes it
-}
-
-func acknowledge(stream *api.FeedStream) {
-	for {
-		message, err := stream.Next()
-		if err != nil {
-			return
-		}
-		var sequence uint64
-		for _, octet := range message.Payload {
-			sequence = sequence<<8 | uint64(octet)
-		}
-		stream.Ack(sequence)
-	}
-}
-
-// each calls do for 0 to n-1, some at a time.
-func each(n int, do func(i int)) {
-	var group sync.WaitGroup
-	next := make(chan int)
-	for range 16 {
-		group.Go(func() {
-			for i := range next {
-				do(i)
-			}
-		})
-	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	group.Wait()
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/handfast/handfast/ca"
@@ -17,6 +18,11 @@ type fakeFeed struct {
 	sequence uint64
 	failure  error
 	changed  chan struct{}
+
+	attending atomic.Int64
+	padding   []byte // that each statement has more
+	made      uint64 // what last says
+	last      []byte
 }
 
 func newFakeFeed(sequence uint64) *fakeFeed {
@@ -53,6 +59,31 @@ func (f *fakeFeed) Sequence() uint64 {
 	return sequence
 }
 
+func (f *fakeFeed) Changed() <-chan struct{} {
+	_, changed, _ := f.now()
+	return changed
+}
+
+// fill makes the statements long.
+func (f *fakeFeed) fill(octets int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.padding = make([]byte, octets)
+}
+
+// message returns a statement, the same one for everybody.
+func (f *fakeFeed) message(sequence uint64) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.made != sequence {
+		statement := append(binary.BigEndian.AppendUint64(nil, sequence), f.padding...)
+		f.made, f.last = sequence, feed.AppendMessage(nil, feed.StatementMessage, statement)
+	}
+	return f.last
+}
+
+func (f *fakeFeed) Attend(change int) { f.attending.Add(int64(change)) }
+
 type fakeCursor struct {
 	feed     *fakeFeed
 	position uint64
@@ -60,6 +91,15 @@ type fakeCursor struct {
 }
 
 func (c *fakeCursor) Position() uint64 { return c.position }
+
+func (c *fakeCursor) Behind() bool {
+	select {
+	case <-c.next:
+		return true
+	default:
+		return c.next == nil
+	}
+}
 
 func (c *fakeCursor) Next(ctx context.Context) ([]byte, error) {
 	if c.next != nil {
@@ -73,7 +113,7 @@ func (c *fakeCursor) Next(ctx context.Context) ([]byte, error) {
 	if c.position, c.next, err = c.feed.now(); err != nil {
 		return nil, err
 	}
-	return feed.AppendMessage(nil, feed.StatementMessage, binary.BigEndian.AppendUint64(nil, c.position)), nil
+	return c.feed.message(c.position), nil
 }
 
 // noAgents is a ledger that remembers nobody.

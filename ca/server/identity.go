@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/handfast/handfast/ca/api"
 )
 
 // retryIdentity is how soon a failed rotation of the server's certificate is repeated.
@@ -99,7 +101,7 @@ func (s *Server) TLSConfig() *tls.Config {
 		MinVersion:             tls.VersionTLS13,
 		ClientAuth:             tls.RequestClientCert,
 		GetCertificate:         s.identity.get,
-		NextProtos:             []string{"h2", "http/1.1"},
+		NextProtos:             []string{"h2", "http/1.1", api.FeedProtocol},
 		SessionTicketsDisabled: true,
 		Time:                   s.cfg.Now,
 	}

@@ -78,18 +78,12 @@ func (s *Server) admit(r *request, who who, action policy.Action, note *note) er
 	if who == anyone {
 		return nil
 	}
-	if r.http.TLS == nil || len(r.http.TLS.PeerCertificates) == 0 {
-		return &api.Error{
-			Code: api.CodeUnauthenticated, Message: "the request came without a client certificate",
-			Hint: "services enrol with a token first; operators use the certificate in operator.yaml",
-		}
+	if r.http.TLS == nil {
+		return errNoCertificate
 	}
-	if len(r.http.TLS.PeerCertificates) > maxChain {
-		return &api.Error{Code: api.CodeUnauthenticated, Message: fmt.Sprintf("more than %d client certificates", maxChain)}
-	}
-	peer, err := s.cfg.CA.Authenticate(r.ctx(), r.http.TLS.PeerCertificates)
+	peer, err := s.authenticate(r.ctx(), r.http.TLS.PeerCertificates)
 	if err != nil {
-		return operatorsWayOut(err, r.http.TLS.PeerCertificates[0])
+		return err
 	}
 	note.caller = peer.ID
 	r.peer = peer
@@ -101,8 +95,32 @@ func (s *Server) admit(r *request, who who, action policy.Action, note *note) er
 	case who == operator && peer.Kind == ca.KindOperator:
 		return s.admitOperator(r, action)
 	default:
-		return &api.Error{Code: api.CodeForbidden, Message: fmt.Sprintf("%s may not do this: it is not for a certificate of kind %s", peer.ID, peer.Kind)}
+		return wrongKind(peer)
 	}
+}
+
+var errNoCertificate = &api.Error{
+	Code: api.CodeUnauthenticated, Message: "the request came without a client certificate",
+	Hint: "services enrol with a token first; operators use the certificate in operator.yaml",
+}
+
+// authenticate says who shows chain, which may be empty.
+func (s *Server) authenticate(ctx context.Context, chain []*x509.Certificate) (ca.Peer, error) {
+	if len(chain) == 0 {
+		return ca.Peer{}, errNoCertificate
+	}
+	if len(chain) > maxChain {
+		return ca.Peer{}, &api.Error{Code: api.CodeUnauthenticated, Message: fmt.Sprintf("more than %d client certificates", maxChain)}
+	}
+	peer, err := s.cfg.CA.Authenticate(ctx, chain)
+	if err != nil {
+		return ca.Peer{}, operatorsWayOut(err, chain[0])
+	}
+	return peer, nil
+}
+
+func wrongKind(peer ca.Peer) error {
+	return &api.Error{Code: api.CodeForbidden, Message: fmt.Sprintf("%s may not do this: it is not for a certificate of kind %s", peer.ID, peer.Kind)}
 }
 
 // operatorsWayOut replaces the CA's hint, which is for services, where the certificate that
@@ -162,9 +180,6 @@ func (r *request) parseQuery(known []string) error {
 
 // readBody reads all of it within the route's limit.
 func (r *request) readBody(rt route) error {
-	if rt.streams {
-		return nil
-	}
 	if rt.method != http.MethodPost && rt.method != http.MethodPut {
 		if r.http.ContentLength != 0 {
 			return badRequest("a %s request has no body", rt.method)

@@ -30,7 +30,6 @@ type route struct {
 	action  policy.Action // for operators; where it concerns a service, the CA checks that as well
 	limited bool          // work for callers without a certificate: bounded, see limiter
 	maxBody int64         // bytes; 0 is api.MaxBody
-	streams bool          // the handler reads the body itself, as it comes
 	query   []string      // the query parameters that it knows; others are refused
 	handle  handler
 }
@@ -62,7 +61,6 @@ func (s *Server) routes() []route {
 
 		{method: post, pattern: api.PathRenew, who: service, handle: s.pacer.paced(s.renew)},
 		{method: get, pattern: api.PathAgentState, who: service, handle: s.agentState},
-		{method: post, pattern: api.PathFeed, who: service, query: follow, streams: true, handle: s.streamFeed},
 		{method: get, pattern: api.PathFeed, who: service, query: follow, handle: s.pollFeed},
 		{method: get, pattern: api.PathRevocations + "/{issuer}/{serial}", who: service, handle: s.revocationOf},
 		{method: get, pattern: api.PathCRL + "{issuer}", who: enrolled, handle: s.crl},

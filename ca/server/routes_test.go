@@ -28,7 +28,6 @@ var admitted = map[string]string{
 	"GET /v1/bundle":                        "everybody",
 	"POST /v1/renew":                        "service",
 	"GET /v1/agent/state":                   "service",
-	"POST /v1/feed":                         "service",
 	"GET /v1/feed":                          "service",
 	"GET /v1/revocations/{issuer}/{serial}": "service",
 	"GET /v1/feed/progress":                 "admin issuer reader",

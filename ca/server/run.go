@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/handfast/handfast/ca/api"
 )
 
 // Addresses are where the server listens, as HOST:PORT. API and Public are required;
@@ -88,6 +91,7 @@ func (s *Server) Run(ctx context.Context, l *Listeners) error {
 	defer stop()
 	var background sync.WaitGroup
 	background.Go(func() { s.identity.run(rotating) })
+	background.Go(s.chorus.run) // until beginShutdown
 	defer background.Wait()
 	defer stop()
 
@@ -127,11 +131,18 @@ func (d door) serve() error {
 }
 
 func (s *Server) servers(l *Listeners) []door {
-	api := s.httpServer(s.API())
-	api.TLSConfig = s.TLSConfig()
+	https := s.httpServer(s.API())
+	https.TLSConfig = s.TLSConfig()
+	https.Protocols = new(http.Protocols)
+	https.Protocols.SetHTTP1(true)
+	https.Protocols.SetHTTP2(true)
+	// Such a connection counts as active until its stream has ended, which beginShutdown sees to.
+	https.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+		api.FeedProtocol: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { s.serveStream(conn) },
+	}
 	public := s.newPublicServer(newPublicListener(l.Public))
 	doors := []door{
-		{name: "API", listener: l.API, run: func() error { return api.ServeTLS(l.API, "", "") }, shutdown: shutdownHTTP(api)},
+		{name: "API", listener: l.API, run: func() error { return https.ServeTLS(l.API, "", "") }, shutdown: shutdownHTTP(https)},
 		{name: "public", listener: l.Public, run: public.serve, shutdown: public.shutdown},
 	}
 	if l.Metrics != nil {

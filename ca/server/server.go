@@ -19,6 +19,7 @@ type Server struct {
 	pacer     *pacer
 	identity  *identity
 	readiness readiness
+	chorus    *chorus
 	started   time.Time
 
 	stop     sync.Once
@@ -37,6 +38,7 @@ func New(cfg Config) (*Server, error) {
 		limiter:  newLimiter(cfg.Limits, cfg.Now),
 		started:  cfg.Now().UTC(),
 		stopping: make(chan struct{}),
+		chorus:   newChorus(cfg.Feed),
 	}
 	s.pacer = newPacer(cfg.Limits, cfg.Now, s.metrics)
 	s.identity = newIdentity(cfg, s.metrics)
@@ -100,5 +102,6 @@ func (s *Server) beginShutdown() {
 	s.stop.Do(func() {
 		close(s.stopping)
 		s.cfg.Fleet.Close()
+		s.chorus.close()
 	})
 }

@@ -15,6 +15,9 @@ const (
 	SignerMessage byte = 1
 	// StatementMessage is a signed statement.
 	StatementMessage byte = 2
+	// EndMessage is a stream's last message: why the CA ends it, which package ca/api reads. It is not
+	// signed, and no holder sees it.
+	EndMessage byte = 3
 )
 
 const (

@@ -1,0 +1,187 @@
+package server
+
+import (
+	"context"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/handfast/handfast/ca/api"
+)
+
+const (
+	// greetings is how many connections may be without a hello.
+	greetings = 1024
+	// stalled is how long the writers of a round may get nowhere until there are more of them.
+	stalled = 20 * time.Millisecond
+	// rounds is how often streams are looked after when the feed is silent.
+	rounds = 5 * time.Second
+)
+
+// chorus tells all streams what is new: a few writers go from one to the next, once for each statement, so that a
+// stream costs no goroutine that writes. A writer that an agent holds up is replaced meanwhile.
+type chorus struct {
+	feed  Feed
+	began time.Time
+	ctx   context.Context // ends when the shutdown begins
+	stop  context.CancelFunc
+
+	mu       sync.Mutex
+	streams  []*stream             // guarded by mu
+	greeting map[net.Conn]struct{} // guarded by mu
+}
+
+func newChorus(feed Feed) *chorus {
+	c := &chorus{feed: feed, began: time.Now(), greeting: make(map[net.Conn]struct{})}
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	return c
+}
+
+// age is the time since the start.
+func (c *chorus) age() time.Duration { return time.Since(c.began) }
+
+// greet counts a connection that has not said its hello. A shutdown ends those.
+func (c *chorus) greet(conn net.Conn) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return &api.Error{Code: api.CodeUnavailable, Message: "the CA is stopping", Hint: "connect again"}
+	}
+	if len(c.greeting) >= greetings {
+		return &api.Error{Code: api.CodeRateLimited, Message: "too many agents connect at once", Hint: "connect again"}
+	}
+	c.greeting[conn] = struct{}{}
+	return nil
+}
+
+func (c *chorus) greeted(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.greeting, conn)
+}
+
+func (c *chorus) join(st *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st.place = len(c.streams)
+	c.streams = append(c.streams, st)
+	c.feed.Attend(1)
+}
+
+func (c *chorus) leave(st *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := len(c.streams) - 1
+	c.streams[st.place] = c.streams[last]
+	c.streams[st.place].place = st.place
+	c.streams[last] = nil
+	c.streams = c.streams[:last]
+	c.feed.Attend(-1)
+}
+
+func (c *chorus) present() []*stream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.streams)
+}
+
+// close ends connections without a hello; the fleet has ended the streams.
+func (c *chorus) close() {
+	c.stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.greeting {
+		_ = conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// run tells and looks after the streams until close, and until its writers have ended.
+func (c *chorus) run() {
+	var working sync.WaitGroup
+	defer working.Wait()
+	working.Go(c.watch)
+	for c.ctx.Err() == nil {
+		changed := c.feed.Changed()
+		c.sing(&working)
+		select {
+		case <-changed:
+		case <-c.ctx.Done():
+		}
+	}
+}
+
+// round is one way through all streams.
+type round struct {
+	streams []*stream
+	next    atomic.Int64
+	taken   chan struct{} // closed when a writer has come to the last one
+}
+
+// sing tells every stream what is new. It returns when a writer is at work on each, which those that are slow
+// do not keep up.
+func (c *chorus) sing(working *sync.WaitGroup) {
+	r := &round{streams: c.present(), taken: make(chan struct{})}
+	if len(r.streams) == 0 {
+		return
+	}
+	more := min(runtime.GOMAXPROCS(0), len(r.streams))
+	tick := time.NewTicker(stalled)
+	defer tick.Stop()
+	for before := int64(-1); ; {
+		if at := r.next.Load(); at == before || before < 0 {
+			for range more {
+				working.Go(r.work)
+			}
+			more *= 2
+		}
+		before = r.next.Load()
+		select {
+		case <-r.taken:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// work is one writer. Those whose certificate has been revoked are told after everybody else.
+func (r *round) work() {
+	var late []*stream
+	for {
+		i := int(r.next.Add(1)) - 1
+		if i >= len(r.streams) {
+			break
+		}
+		if i == len(r.streams)-1 {
+			close(r.taken)
+		}
+		if r.streams[i].news(true) {
+			late = append(late, r.streams[i])
+		}
+	}
+	for _, st := range late {
+		st.news(false)
+	}
+}
+
+// watch looks after every stream now and then until close.
+func (c *chorus) watch() {
+	tick := time.NewTicker(rounds)
+	defer tick.Stop()
+	for {
+		changed := c.feed.Changed()
+		for _, st := range c.present() {
+			if err := st.lives(); err != nil {
+				st.end(err)
+			}
+		}
+		select {
+		case <-changed:
+		case <-tick.C:
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
