@@ -54,7 +54,7 @@ func (s *stapledService) wait(ctx context.Context, t *testing.T) string {
 	eventually(ctx, t, 20*time.Second, func() error {
 		var err error
 		if out, err = s.ask(ctx, s.address, s.client); err != nil || !strings.Contains(out, "OCSP Response Status: successful") {
-			return fmt.Errorf("no staple: %v\n%s", err, out)
+			return fmt.Errorf("no staple: %w\n%s", err, out)
 		}
 		return nil
 	})
@@ -129,7 +129,7 @@ http {
 	eventually(ctx, t, 10*time.Second, func() error {
 		out, err := s.ask(ctx, address, s.client)
 		if err != nil || !strings.Contains(out, "Cert Status: good") || !strings.Contains(out, "HTTP/1.1 200") {
-			return fmt.Errorf("%v\n%s\n%s", err, out, nginx.Log())
+			return fmt.Errorf("%w\n%s\n%s", err, out, nginx.Log())
 		}
 		return nil
 	})
