@@ -3,8 +3,8 @@ package main
 import "runtime/debug"
 
 // growth is how much garbage may come to what the daemon keeps before it is collected, in percent. What
-// it keeps is some 10 MB, so that Go's 100 means to collect all the time: for 12 MB less memory,
-// issuing took a twelfth more CPU.
+// it keeps is some 10 MB, so that Go's 100 means to collect all the time: docs/performance.md has
+// what that costs.
 const growth = 250
 
 // collectLess leaves an operator's own choice alone. GOMEMLIMIT bounds either.
