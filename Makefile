@@ -63,7 +63,7 @@ fuzz: ## Run each fuzz target for FUZZTIME
 		done; \
 	done
 
-# BENCH names one or several of issue, renew, ocsp, crl, proxy, limit and profile; without it all but the profile run.
+# BENCH names one or several of issue, renew, ocsp, crl, proxy, agent, feed, limit, fleet and profile; without it all but the last two run.
 .PHONY: bench
 bench: ## Measure beside other programs, in turns; BENCH=issue for one part
 	cd bench && $(GO) run . -keep $(BENCH)

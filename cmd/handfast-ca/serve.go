@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -77,7 +78,7 @@ func (env *environment) serve(ctx context.Context, cfg *home.Config, acceptClock
 		return err
 	}
 	defer release() //nolint:errcheck // the process ends with it
-	env.collectLess()
+	defer runtime.KeepAlive(env.ballast())
 	d, err := newDaemon(ctx, cfg, logger, env.now, acceptClock)
 	if err != nil {
 		return stoppedEarly(ctx, err)

@@ -134,21 +134,13 @@ func (d *demo) revoke(ctx context.Context) error {
 	if _, err := d.ca.Handfast(ctx, "issue", "web", "--out", d.path("files")); err != nil {
 		return err
 	}
-	if _, err := d.handfast(ctx, "revoke", "--service", "web", "--reason", "keyCompromise", "--yes"); err != nil {
-		return err
-	}
-	begin := time.Now()
 	mark := d.orders.agent.Lines()
-	err = eventually(ctx, 10*time.Second, func() error {
-		if get(newClient(), "http://"+d.web.outbound+"/") == nil {
-			return errors.New("orders still answers web")
-		}
-		return nil
-	})
-	if err != nil {
+	if _, err := d.handfast(ctx, "revoke", "--service", "web", "--reason", "keyCompromise", "--yes", "--wait"); err != nil {
 		return err
 	}
-	took := time.Since(begin)
+	if get(newClient(), "http://"+d.web.outbound+"/") == nil {
+		return errors.New("orders still answers web, although the receipt says that it enforces the revocation")
+	}
 	line, err := d.orders.agent.WaitLog(ctx, mark, "revoked", serial)
 	if err != nil {
 		return err
@@ -156,6 +148,6 @@ func (d *demo) revoke(ctx context.Context) error {
 	if err := d.showRefusal(d.orders, line); err != nil {
 		return err
 	}
-	d.say.proved("orders refuses web %d ms after the revocation", took.Milliseconds())
+	d.say.proved("orders has said that it refuses web, and does")
 	return nil
 }
