@@ -49,7 +49,7 @@ func (in *inboundListener) welcome(ctx context.Context, conn net.Conn) {
 		in.proxy.refuse(inbound, in.spec.Listen, conn, peer, err)
 		return
 	}
-	entry := in.proxy.enter(inbound, in.spec.Listen, peer, secure)
+	entry := in.proxy.enter(inbound, in.spec.Listen, in.spec.ExpiryDrain, peer, secure)
 	defer in.proxy.leave(entry)
 	if in.web != nil {
 		in.web.serve(ctx, secure, peer)

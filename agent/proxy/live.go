@@ -28,6 +28,7 @@ type live struct {
 	peer      certs.Peer
 	direction direction
 	since     time.Time
+	end       time.Time         // the certificate's, and the time to drain after it
 	cut       func(cause error) // closes the connection at once; called at most once, without locks
 	expiry    *time.Timer
 	once      sync.Once
@@ -60,15 +61,16 @@ func newRegistry(source certs.Source, now func() time.Time) *registry {
 }
 
 // add takes a connection in, and judges it once more: what is known may have changed
-// since its handshake. cut is called when the peer may not be there any more.
-func (r *registry) add(peer certs.Peer, way direction, cut func(error)) *live {
-	l := &live{peer: peer, direction: way, since: r.now(), cut: cut}
+// since its handshake. cut is called when the peer may not be there any more. drain is how
+// long the connection may outlive the peer's certificate.
+func (r *registry) add(peer certs.Peer, way direction, drain time.Duration, cut func(error)) *live {
+	l := &live{peer: peer, direction: way, since: r.now(), end: peer.Certificate.NotAfter.Add(drain), cut: cut}
 	r.mu.Lock()
 	if r.byID[peer.ID] == nil {
 		r.byID[peer.ID] = make(map[*live]struct{})
 	}
 	r.byID[peer.ID][l] = struct{}{}
-	l.expiry = time.AfterFunc(peer.Certificate.NotAfter.Sub(r.now()), func() { r.expire(l) })
+	l.expiry = time.AfterFunc(l.end.Sub(r.now()), func() { r.expire(l) })
 	r.mu.Unlock()
 	r.judge(l)
 	return l
@@ -76,7 +78,7 @@ func (r *registry) add(peer certs.Peer, way direction, cut func(error)) *live {
 
 // expire cuts l, unless the wall clock was set back meanwhile.
 func (r *registry) expire(l *live) {
-	left := l.peer.Certificate.NotAfter.Sub(r.now())
+	left := l.end.Sub(r.now())
 	if left > 0 {
 		r.mu.Lock()
 		l.expiry.Reset(left)
@@ -128,7 +130,7 @@ func (r *registry) judge(l *live) {
 	if err != nil {
 		return
 	}
-	if err := l.peer.Check(snap, r.now()); err != nil && !aboutFreshness(err) {
+	if err := l.peer.Check(snap, l.moment(r.now())); err != nil && !aboutFreshness(err) {
 		l.cutFor(err)
 		return
 	}
@@ -142,6 +144,15 @@ func (r *registry) judge(l *live) {
 	if err := snap.Policy.Allows(l.peer.ID); err != nil {
 		l.cutFor(r.forbidden(l, snap, err))
 	}
+}
+
+// moment is when the peer is judged to be there: now, but while the connection drains the last moment of
+// its certificate. Whatever else speaks against the peer counts all the same.
+func (l *live) moment(now time.Time) time.Time {
+	if expiry := l.peer.Certificate.NotAfter; now.After(expiry) && !now.After(l.end) {
+		return expiry
+	}
+	return now
 }
 
 // ownRevocation returns an error when the certificate that snap shows is itself revoked: no peer that knows would

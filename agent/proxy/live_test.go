@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -110,6 +111,42 @@ func TestConnectionEndsWithThePeersCertificate(t *testing.T) {
 	ended(conn)
 	if event := waitEvent(t, in, "expired"); event.What != "connection cut" {
 		t.Errorf("event %+v; want a cut", event)
+	}
+}
+
+// Where it is configured a connection may end in its own time after the peer's certificate has expired, but not
+// later than that, and not when something else speaks against the peer.
+func TestConnectionDrainsAfterThePeersCertificate(t *testing.T) {
+	const drain = 10 * time.Minute
+	for _, revoked := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.ordersSrc.Set(w.Snapshot(w.orders, 20*hour, "*"))
+			peer, err := certs.Verify(chainOf(t, w), mustCurrent(t, w.ordersSrc), x509.ExtKeyUsageClientAuth, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := newRegistry(w.ordersSrc, time.Now)
+			var cut error
+			l := r.add(peer, inbound, drain, func(cause error) { cut = cause })
+			defer r.remove(l)
+			time.Sleep(time.Until(peer.Certificate.NotAfter) + drain - time.Minute)
+			if r.recheck(); cut != nil {
+				t.Fatalf("cut while it drains: %v", cut)
+			}
+			want := certs.CauseExpired
+			if revoked {
+				want = certs.CauseRevoked
+				w.ordersSrc.Set(w.SnapshotOf(w.Certificate(w.orders, hour), w.CRL(peer.Certificate), "*"))
+				r.recheck()
+			} else {
+				time.Sleep(time.Minute)
+				synctest.Wait()
+			}
+			if causeOf(cut) != string(want) {
+				t.Errorf("cut for %v; want %s", cut, want)
+			}
+		})
 	}
 }
 
@@ -219,7 +256,7 @@ func TestRegistrationJudgesOnceMore(t *testing.T) {
 	w.ordersSrc.Set(w.SnapshotOf(w.Certificate(w.orders, hour), w.CRL(peer.Certificate), "*"))
 	r := newRegistry(w.ordersSrc, time.Now)
 	var cut error
-	r.remove(r.add(peer, inbound, func(cause error) { cut = cause }))
+	r.remove(r.add(peer, inbound, 0, func(cause error) { cut = cause }))
 	if causeOf(cut) != string(certs.CauseRevoked) {
 		t.Errorf("cut for %v; want revoked", cut)
 	}

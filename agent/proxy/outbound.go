@@ -45,7 +45,7 @@ func (out *outboundListener) carry(ctx context.Context, local net.Conn) {
 		out.proxy.refuse(outbound, out.spec.Listen, local, peer, err)
 		return
 	}
-	entry := out.proxy.enter(outbound, out.spec.Listen, peer, secure)
+	entry := out.proxy.enter(outbound, out.spec.Listen, out.spec.ExpiryDrain, peer, secure)
 	defer out.proxy.leave(entry)
 	err = pump(local, secure, out.spec.IdleTimeout, out.count)
 	if err == nil || out.proxy.explained(ctx, entry) || ctx.Err() != nil {

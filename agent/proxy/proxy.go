@@ -230,14 +230,15 @@ type entry struct {
 	way    direction
 }
 
-// enter counts and registers a connection; from here on it may be cut at any time.
-func (p *Proxy) enter(way direction, listener string, peer certs.Peer, secure *tls.Conn) entry {
+// enter counts and registers a connection; from here on it may be cut at any time. drain is how long it may outlive
+// the peer's certificate.
+func (p *Proxy) enter(way direction, listener string, drain time.Duration, peer certs.Peer, secure *tls.Conn) entry {
 	p.metrics.connections.WithLabelValues(string(way), "ok").Inc()
 	p.metrics.open.WithLabelValues(string(way)).Inc()
 	p.tidy.entered()
 	p.cfg.Logger.Debug("connection", "direction", string(way), "listener", listener, "peer", peer.ID,
 		"peer_serial", serialOf(peer.Certificate), "remote", secure.RemoteAddr().String())
-	return entry{way: way, secure: secure, live: p.live.add(peer, way, func(cause error) {
+	return entry{way: way, secure: secure, live: p.live.add(peer, way, drain, func(cause error) {
 		abort(secure)
 		p.metrics.cuts.WithLabelValues(string(way), causeOf(cause)).Inc()
 		p.tell(cause)

@@ -26,6 +26,7 @@ const (
 	DefaultConnectTimeout = 3 * time.Second
 	DefaultIdleTimeout    = 10 * time.Minute
 	maxConnections        = 1 << 20
+	maxExpiryDrain        = time.Hour
 	maxAddresses          = 64
 )
 
@@ -34,6 +35,9 @@ type Limits struct {
 	MaxConnections int           // open at a time; more wait in the kernel's queue
 	ConnectTimeout time.Duration // of dialling one address, the TLS handshake included
 	IdleTimeout    time.Duration // without a byte in either direction
+	// ExpiryDrain is how long an open connection may outlive its peer's certificate, at most an hour; 0 cuts it
+	// when the certificate expires. Revocation and policy cut it at any time.
+	ExpiryDrain time.Duration
 }
 
 // Inbound is a listener for peers.
@@ -62,7 +66,7 @@ type Outbound struct {
 }
 
 // ParseInbound reads LISTEN=TARGET[,OPTION]... Options are mode=tcp|http|h2c,
-// proxy-protocol, client-cert-chain, max-connections=N, connect-timeout=D, idle-timeout=D.
+// proxy-protocol, client-cert-chain, max-connections=N, connect-timeout=D, idle-timeout=D, expiry-drain=D.
 func ParseInbound(spec string) (Inbound, error) {
 	listen, rest, ok := strings.Cut(spec, "=")
 	if !ok {
@@ -91,7 +95,7 @@ func ParseInbound(spec string) (Inbound, error) {
 }
 
 // ParseOutbound reads LISTEN=SERVICE@HOST:PORT[,HOST:PORT]...[,OPTION]... Options are
-// mode=tcp|http|h2c, allow-remote, max-connections=N, connect-timeout=D, idle-timeout=D.
+// mode=tcp|http|h2c, allow-remote, max-connections=N, connect-timeout=D, idle-timeout=D, expiry-drain=D.
 func ParseOutbound(spec string) (Outbound, error) {
 	listen, rest, ok := strings.Cut(spec, "=")
 	service, rest, hasAt := strings.Cut(rest, "@")
@@ -150,6 +154,8 @@ func parseOption(option string, mode *Mode, limits *Limits) error {
 		return parseTimeout(value, &limits.ConnectTimeout)
 	case "idle-timeout":
 		return parseTimeout(value, &limits.IdleTimeout)
+	case "expiry-drain":
+		return parseTimeout(value, &limits.ExpiryDrain)
 	default:
 		return errors.New("it is unknown")
 	}
@@ -193,6 +199,9 @@ func (l Limits) check() error {
 	}
 	if l.ConnectTimeout < 0 || l.IdleTimeout < 0 {
 		return errors.New("a timeout is negative")
+	}
+	if l.ExpiryDrain < 0 || l.ExpiryDrain > maxExpiryDrain {
+		return fmt.Errorf("expiry-drain %v: use at most %v", l.ExpiryDrain, maxExpiryDrain)
 	}
 	return nil
 }

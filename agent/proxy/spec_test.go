@@ -17,7 +17,7 @@ func TestParseInbound(t *testing.T) {
 		{spec: ":8443=127.0.0.1:8080", want: Inbound{Listen: ":8443", Target: "127.0.0.1:8080"}},
 		{spec: "[::1]:8443=localhost:80,mode=http,client-cert-chain", want: Inbound{Listen: "[::1]:8443", Target: "localhost:80", Mode: ModeHTTP, ClientCertChain: true}},
 		{spec: ":1=unix:/run/app.sock,mode=tcp,proxy-protocol", want: Inbound{Listen: ":1", Target: "unix:/run/app.sock", Mode: ModeTCP, ProxyProtocol: true}},
-		{spec: ":1=h:2,max-connections=7,connect-timeout=2s,idle-timeout=1h", want: Inbound{Listen: ":1", Target: "h:2", Limits: Limits{7, 2 * time.Second, time.Hour}}},
+		{spec: ":1=h:2,max-connections=7,connect-timeout=2s,idle-timeout=1h,expiry-drain=30s", want: Inbound{Listen: ":1", Target: "h:2", Limits: Limits{7, 2 * time.Second, time.Hour, 30 * time.Second}}},
 		{spec: "", fail: "LISTEN=TARGET"},
 		{spec: ":8443", fail: "LISTEN=TARGET"},
 		{spec: "8443=127.0.0.1:80", fail: "HOST:PORT"},
@@ -34,6 +34,7 @@ func TestParseInbound(t *testing.T) {
 		{spec: ":1=h:2,color=red", fail: "unknown"},
 		{spec: ":1=h:2,max-connections=0", fail: "one number"},
 		{spec: ":1=h:2,idle-timeout=-1s", fail: "positive duration"},
+		{spec: ":1=h:2,expiry-drain=2h", fail: "at most 1h"},
 		{spec: ":1=unix:", fail: "socket path"},
 	}
 	for _, tt := range tests {

@@ -40,6 +40,7 @@ HANDFAST_TOKEN holds a token itself.
 LISTEN is HOST:PORT, for --outbound also unix:PATH. TARGET is HOST:PORT or unix:PATH. Options
 of a listener follow after commas:
   both      mode=tcp|http|h2c  max-connections=N  connect-timeout=D  idle-timeout=D
+            expiry-drain=D (how long an open connection may outlive its peer's certificate; default: not at all)
   inbound   proxy-protocol (mode=tcp)  client-cert-chain (mode=http, h2c)
   outbound  allow-remote (plaintext may come from other hosts)
 Use mode=h2c for gRPC.`

@@ -74,6 +74,7 @@ type limitsConfig struct {
 	MaxConnections int    `yaml:"max_connections"`
 	ConnectTimeout string `yaml:"connect_timeout"`
 	IdleTimeout    string `yaml:"idle_timeout"`
+	ExpiryDrain    string `yaml:"expiry_drain"`
 }
 
 // configFile is the file, read and checked: what its values mean, and the values that need no check.
@@ -147,6 +148,7 @@ func (r *configReader) limits(l limitsConfig, path ...any) proxy.Limits {
 		MaxConnections: l.MaxConnections,
 		ConnectTimeout: r.duration(l.ConnectTimeout, at("connect_timeout")...),
 		IdleTimeout:    r.duration(l.IdleTimeout, at("idle_timeout")...),
+		ExpiryDrain:    r.duration(l.ExpiryDrain, at("expiry_drain")...),
 	}
 }
 
