@@ -75,8 +75,8 @@ const scaleOf = "HANDFAST_TEST_REVOKED"
 // everything else that the process has. What each publication costs is logged: its
 // limit is 50 ms of CPU, and belongs to a benchmark on a quiet machine.
 func TestAMillionRevokedStayLean(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
+	if testing.Short() || raceDetector {
+		t.Skip("takes seconds, and its figure is none under the race detector")
 	}
 	if os.Getenv(scaleOf) != "" {
 		t.Skip("runs in the child")

@@ -100,7 +100,7 @@ func (c *Client) newHTTP() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			Protocols:              protocols,
-			TLSClientConfig:        c.tls,
+			TLSClientConfig:        c.tls.Clone(), // net/http writes into its own
 			DialContext:            newDialer().DialContext,
 			TLSHandshakeTimeout:    dialTimeout,
 			IdleConnTimeout:        idleTimeout,

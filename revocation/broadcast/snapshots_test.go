@@ -52,6 +52,7 @@ func TestASnapshotIsMadeOnce(t *testing.T) {
 		w := newWorld(t, nil)
 		w.fill(0, 500)
 		w.Notify()
+		time.Sleep(time.Second) // beyond the pace: the first statement may have been made of less
 		synctest.Wait()
 		listings, signatures := w.count(&w.listings), w.key.signatures()
 		var group sync.WaitGroup
