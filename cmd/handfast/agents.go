@@ -61,26 +61,18 @@ func newAgentsCommand(a *app) *cobra.Command {
 
 // agents pages through what query selects, up to limit (0 is all). Next is set when there is more.
 func agents(ctx context.Context, client *api.Client, query api.AgentQuery, limit int) (*api.AgentList, error) {
-	all := &api.AgentList{Agents: []api.Agent{}}
-	for {
-		query.Limit = api.MaxPageSize
-		if limit > 0 {
-			query.Limit = min(api.MaxPageSize, limit-len(all.Agents))
-		}
+	var list api.AgentList
+	var err error
+	list.Agents, list.Next, err = collectPages(query.Cursor, limit, func(size int, cursor string) ([]api.Agent, string, error) {
+		query.Limit, query.Cursor = size, cursor
 		page, err := client.Agents(ctx, query)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		all.Agents = append(all.Agents, page.Agents...)
-		all.Next, all.Sequence = page.Next, page.Sequence
-		if page.Next == "" || limit > 0 && len(all.Agents) >= limit {
-			return all, nil
-		}
-		if page.Next == query.Cursor {
-			return nil, fmt.Errorf("the CA's listing does not come to an end")
-		}
-		query.Cursor = page.Next
-	}
+		list.Sequence = page.Sequence
+		return page.Agents, page.Next, nil
+	})
+	return &list, err
 }
 
 func (a *app) writeAgents(list *api.AgentList, format output.Format) error {

@@ -68,26 +68,17 @@ func newListCommand(a *app) *cobra.Command {
 
 // certificates pages through what query selects, up to limit (0 is all). Next is set when there is more.
 func certificates(ctx context.Context, client *api.Client, query api.CertificateQuery, limit int) (*api.CertificateList, error) {
-	all := &api.CertificateList{Certificates: []api.Certificate{}}
-	for {
-		query.Limit = api.MaxPageSize
-		if limit > 0 {
-			query.Limit = min(api.MaxPageSize, limit-len(all.Certificates))
-		}
+	var list api.CertificateList
+	var err error
+	list.Certificates, list.Next, err = collectPages(query.Cursor, limit, func(size int, cursor string) ([]api.Certificate, string, error) {
+		query.Limit, query.Cursor = size, cursor
 		page, err := client.Certificates(ctx, query)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		all.Certificates = append(all.Certificates, page.Certificates...)
-		all.Next = page.Next
-		if page.Next == "" || limit > 0 && len(all.Certificates) >= limit {
-			return all, nil
-		}
-		if page.Next == query.Cursor {
-			return nil, fmt.Errorf("the CA's listing does not come to an end")
-		}
-		query.Cursor = page.Next
-	}
+		return page.Certificates, page.Next, nil
+	})
+	return &list, err
 }
 
 func (a *app) writeCertificates(list *api.CertificateList, format output.Format) error {

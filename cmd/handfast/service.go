@@ -100,22 +100,16 @@ func newServiceListCommand(a *app) *cobra.Command {
 }
 
 func allServices(ctx context.Context, client *api.Client, search string) (*api.ServiceList, error) {
-	all := &api.ServiceList{Services: []api.Service{}}
-	query := api.ServiceQuery{Search: search, Limit: api.MaxPageSize}
-	for {
-		page, err := client.Services(ctx, query)
+	var list api.ServiceList
+	var err error
+	list.Services, list.Next, err = collectPages("", 0, func(size int, cursor string) ([]api.Service, string, error) {
+		page, err := client.Services(ctx, api.ServiceQuery{Search: search, Limit: size, Cursor: cursor})
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		all.Services = append(all.Services, page.Services...)
-		if page.Next == "" {
-			return all, nil
-		}
-		if page.Next == query.Cursor {
-			return nil, errors.New("the CA's listing does not come to an end")
-		}
-		query.Cursor = page.Next
-	}
+		return page.Services, page.Next, nil
+	})
+	return &list, err
 }
 
 func serviceGrid(services []api.Service, wide bool, now time.Time) *output.Grid {
