@@ -64,13 +64,17 @@ func TestFirstErrorEndsTheRun(t *testing.T) {
 	var done, asked atomic.Int64
 	_, err := Run(t.Context(), 3, 1_000_000, &done, func(ctx context.Context, _, i int) error {
 		asked.Add(1)
-		if i == 10 {
+		switch {
+		case i == 10:
 			return broken
+		case i > 10: // the others learn of it from their context, however late the one with the error is scheduled
+			<-ctx.Done()
+			return ctx.Err()
 		}
-		return ctx.Err()
+		return nil
 	})
-	if !errors.Is(err, broken) || asked.Load() > 1000 {
-		t.Errorf("%v after %d requests", err, asked.Load())
+	if !errors.Is(err, broken) || asked.Load() > 10+3 || done.Load() != 10 {
+		t.Errorf("%v after %d requests, %d done", err, asked.Load(), done.Load())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
