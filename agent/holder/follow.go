@@ -29,8 +29,12 @@ func (h *Holder) Run(ctx context.Context, conn Connection) {
 			h.failures = 0
 			continue
 		}
-		if !polling && unfit(err) {
+		switch {
+		case polling:
+		case unfit(err):
 			h.strike(err)
+		case errors.Is(err, api.ErrNoHandshake):
+			h.doubt(ctx, conn, err)
 		}
 		h.wait(ctx, err)
 	}
@@ -62,6 +66,27 @@ func (h *Holder) strike(err error) {
 		return
 	}
 	h.strikes = strikesMax - 1 // one more is enough when the stream is tried again
+	h.shun(err)
+}
+
+// doubt counts a handshake that was cut: by a CA that is away behind a balancer, or by something in between that does
+// not let the stream's protocol through. A question tells them apart, and so that a CA that came back just before
+// the question is not polled for long, the stream is tried once more after it.
+func (h *Holder) doubt(ctx context.Context, conn Connection, err error) {
+	h.doubts++
+	switch {
+	case h.doubts == strikesMax:
+		if h.ask(ctx, conn, 0) != nil {
+			h.doubts = 0
+		}
+	case h.doubts > strikesMax:
+		h.doubts = strikesMax // as with strikes
+		h.shun(err)
+	}
+}
+
+// shun lets polling take the stream's place for a while.
+func (h *Holder) shun(err error) {
 	wait := streamAgain + time.Duration(h.cfg.Jitter()*float64(streamAgain/4))
 	if h.streamAt.IsZero() {
 		h.cfg.Logger.Warn("the feed cannot be streamed; the CA is polled instead",
@@ -76,7 +101,7 @@ func (h *Holder) streaming() {
 	if !h.streamAt.IsZero() {
 		h.cfg.Logger.Info("the feed is streamed again")
 	}
-	h.strikes, h.failures, h.streamAt = 0, 0, time.Time{}
+	h.strikes, h.doubts, h.failures, h.streamAt = 0, 0, 0, time.Time{}
 }
 
 // stream follows the stream until it ends, is silent for too long or says something that is refused.
@@ -164,8 +189,16 @@ func (h *Holder) acknowledge(ctx context.Context, end context.CancelCauseFunc, s
 // poll asks once, and not again at once: a CA that does not wait must not keep this host busy.
 func (h *Holder) poll(ctx context.Context, conn Connection) error {
 	defer sleep(ctx, pollPause)
+	if err := h.ask(ctx, conn, min(pollWait, h.cfg.Patience()/3).Truncate(time.Second)); err != nil {
+		return err
+	}
+	h.setMode(ModePoll)
+	return nil
+}
+
+// ask asks what is new, and lets the CA wait for that.
+func (h *Holder) ask(ctx context.Context, conn Connection, wait time.Duration) error {
 	since := h.settled(ctx, pollWait)
-	wait := min(pollWait, h.cfg.Patience()/3).Truncate(time.Second)
 	ctx, cancel := context.WithTimeout(ctx, wait+pollTimeout)
 	defer cancel()
 	messages, err := conn.Poll(ctx, since, wait)
@@ -183,7 +216,6 @@ func (h *Holder) poll(ctx context.Context, conn Connection) error {
 	if !fresh {
 		return errSilent
 	}
-	h.setMode(ModePoll)
 	return nil
 }
 

@@ -116,6 +116,7 @@ func TestWhenToPoll(t *testing.T) {
 	}{
 		{"streams are refused", func(w *world) { w.refused = &api.Error{Code: api.CodeNotFound, Status: 404} }, true},
 		{"the protocol is not chosen", func(w *world) { w.refused = api.ErrNoStream }, true},
+		{"handshakes are cut, questions are not", func(w *world) { w.refused = api.ErrNoHandshake }, true},
 		{"the CA is away", func(w *world) { w.down = errors.New("connection refused") }, false},
 		{"the CA is not ready", func(w *world) { w.refused = &api.Error{Code: api.CodeUnavailable, Status: 503} }, false},
 	}
@@ -138,6 +139,24 @@ func TestWhenToPoll(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A balancer before a CA that is away takes connections and cuts them. That is no reason to poll for long afterwards.
+func TestAwayBehindABalancer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for away := range 12 { // seconds: the CA comes back at any point
+			w := newWorld(t)
+			w.do(func() { w.down = api.ErrNoHandshake })
+			stop := w.run()
+			after(time.Duration(away) * time.Second)
+			w.do(func() { w.down = nil })
+			after(5 * time.Second)
+			if w.h.Mode() != ModeStream {
+				t.Errorf("away for %d s: mode %s after %d streams and %d polls", away, w.h.Mode(), w.seen().streams, w.seen().polls)
+			}
+			stop()
+		}
+	})
 }
 
 // kill -9 of the CA between the durable write and the push: what was revoked arrives by itself afterwards.

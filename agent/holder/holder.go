@@ -94,6 +94,7 @@ type Holder struct {
 	said    map[string]time.Time // when a cause was logged last; Run's
 
 	strikes  int       // silent streams in a row; Run's
+	doubts   int       // handshakes in a row that were cut; Run's
 	failures int       // in a row; Run's
 	streamAt time.Time // while it polls: when the stream is tried again; Run's
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"syscall"
 	"time"
 
 	"github.com/handfast/handfast/certs/feed"
@@ -70,6 +71,10 @@ var (
 // take FeedProtocol: poll instead.
 var ErrNoStream = errors.New("no stream: " + FeedProtocol + " was not chosen in the TLS handshake; use polling")
 
+// ErrNoHandshake says that a connection for a stream was made and then cut before the CA's first word: the CA behind a
+// balancer is away, or something in between does not know FeedProtocol and rejects it without saying so.
+var ErrNoHandshake = errors.New("the connection was cut before the CA said anything")
+
 // Feed opens a stream of the feed for the agent with this ID, which holds everything up to
 // since (0: nothing). Naming since acknowledges it. The stream has a connection of its own, with the
 // certificate that the TLS configuration gives now. The client's timeout bounds the wait for the
@@ -85,7 +90,7 @@ func (c *Client) Feed(ctx context.Context, since uint64, agent string) (*FeedStr
 	s, err := c.openFeed(opening, hello)
 	if err != nil {
 		c.reconnectAfter(err)
-		if opening.Err() != nil {
+		if opening.Err() != nil && !errors.Is(err, ErrNoHandshake) {
 			err = context.Cause(opening)
 		}
 		return nil, fmt.Errorf("%s %s: %w", FeedProtocol, c.base, err)
@@ -108,6 +113,7 @@ func (c *Client) openFeed(ctx context.Context, hello []byte) (*FeedStream, error
 	if _, err = conn.Write(hello); err == nil {
 		_, err = io.ReadFull(conn, kind[:])
 	}
+	err = cutShort(ctx, err)
 	if err == nil {
 		s.messages = feed.NewReader(io.MultiReader(bytes.NewReader(kind[:]), wholeReader{conn}))
 		if kind[0] != feed.EndMessage {
@@ -144,9 +150,22 @@ func (c *Client) dialFeed(ctx context.Context) (*tls.Conn, error) {
 	}
 	if err != nil {
 		raw.Close() //nolint:errcheck // nothing was sent
-		return nil, noProtocol(err)
+		return nil, cutShort(ctx, noProtocol(err))
 	}
 	return conn, nil
+}
+
+// cutShort makes what happened to a connection that was made an ErrNoHandshake if the other side was not the one to say it.
+func cutShort(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(context.Cause(ctx), errNoAnswer):
+		return fmt.Errorf("%w: %w", ErrNoHandshake, errNoAnswer)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return fmt.Errorf("%w: %w", ErrNoHandshake, err)
+	}
+	return err
 }
 
 // noProtocol tells a peer that knows other protocols only (RFC 7301, section 3.2) from other failures.

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -69,6 +70,42 @@ func TestFeedNeedsItsProtocol(t *testing.T) {
 	}
 	if _, err := c.Feed(t.Context(), 0, anAgent); !errors.Is(err, ErrNoStream) {
 		t.Errorf("a server that knows no ALPN: %v", err)
+	}
+}
+
+// What cuts connections, or says nothing, may be a CA that is away or a box that does not know the protocol.
+func TestFeedConnectionIsCut(t *testing.T) {
+	tests := map[string]func(conn net.Conn){
+		"at once": func(net.Conn) {},
+		"by a reset": func(conn net.Conn) {
+			io.ReadFull(conn, make([]byte, 1))
+			conn.(*net.TCPConn).SetLinger(0)
+		},
+		"after the hello was awaited in vain": func(conn net.Conn) { io.Copy(io.Discard, conn) },
+	}
+	for name, meddle := range tests {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			defer listener.Close()
+			if conn, err := listener.Accept(); err == nil {
+				meddle(conn)
+				conn.Close()
+			}
+		}()
+		c, err := NewClient("https://"+listener.Addr().String(), certificateOf(t), WithTimeout(300*time.Millisecond))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Feed(t.Context(), 0, anAgent); !errors.Is(err, ErrNoHandshake) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	c := feedServer(t, []string{FeedProtocol}, func(conn *tls.Conn, _ FeedHello) { conn.NetConn().Close() })
+	if _, err := c.Feed(t.Context(), 0, anAgent); !errors.Is(err, ErrNoHandshake) {
+		t.Errorf("after the handshake: %v", err)
 	}
 }
 
