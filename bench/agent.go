@@ -29,7 +29,7 @@ func (s *session) agent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	process, _, err := b.startAgent(ctx, "http", backend)
+	process, _, err := b.startAgent(ctx, b.ca.Bin, "http", backend)
 	if err != nil {
 		return err
 	}

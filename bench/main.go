@@ -3,7 +3,8 @@
 //
 //	go run . [flags] [issue|renew|ocsp|crl|proxy|agent|limit|feed|fleet|profile]...
 //
-// Without names it runs all but fleet and profile. See docs/performance.md.
+// Without names it runs all but fleet and profile. A part of proxy can be named too: proxy-http, proxy-http2,
+// proxy-idle, proxy-ping, proxy-handshake, proxy-bulk. See docs/performance.md.
 package main
 
 import (
@@ -34,26 +35,31 @@ func main() {
 
 // benchmark is what `make bench BENCH=` takes.
 type benchmark struct {
-	name string
-	run  func(*session, context.Context) error
+	name  string
+	run   func(*session, context.Context) error
+	alone bool   // runs only when it is named
+	of    string // the benchmark that this one is a part of, or ""
 }
 
+// benchmarks in their order. fleet takes half an hour, and profile measures nothing.
 var benchmarks = []benchmark{
-	{"limit", (*session).limit},
-	{"issue", (*session).issue},
-	{"renew", (*session).renew},
-	{"ocsp", (*session).ocsp},
-	{"crl", (*session).crl},
-	{"proxy", (*session).proxy},
-	{"agent", (*session).agent},
-	{"feed", (*session).feed},
-	{"fleet", (*session).fleet},
-	{"profile", (*session).profile},
+	{name: "limit", run: (*session).limit},
+	{name: "issue", run: (*session).issue},
+	{name: "renew", run: (*session).renew},
+	{name: "ocsp", run: (*session).ocsp},
+	{name: "crl", run: (*session).crl},
+	{name: "proxy", run: (*session).proxy},
+	{name: "agent", run: (*session).agent},
+	{name: "feed", run: (*session).feed},
+	{name: "fleet", run: (*session).fleet, alone: true},
+	{name: "profile", run: (*session).profile, alone: true},
+	{name: "proxy-http", run: proxyHTTP((*proxyBench).requests), alone: true, of: "proxy"},
+	{name: "proxy-http2", run: proxyHTTP((*proxyBench).streams), alone: true, of: "proxy"},
+	{name: "proxy-idle", run: proxyTCP((*proxyBench).idle), alone: true, of: "proxy"},
+	{name: "proxy-ping", run: proxyTCP((*proxyBench).ping), alone: true, of: "proxy"},
+	{name: "proxy-handshake", run: proxyTCP((*proxyBench).handshakes), alone: true, of: "proxy"},
+	{name: "proxy-bulk", run: proxyTCP((*proxyBench).bulk), alone: true, of: "proxy"},
 }
-
-// apart is how many at the end of benchmarks run only when they are named: fleet takes half
-// an hour, and profile measures nothing.
-const apart = 2
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	s := &session{log: stderr}
@@ -63,7 +69,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	flags.IntVar(&s.clients, "clients", 64, "clients at a time, each with a connection of its own")
 	flags.Float64Var(&s.scale, "scale", 1, "times the usual number of requests a round")
 	flags.StringVar(&s.repo, "repo", "..", "the repository's root")
-	flags.StringVar(&s.base, "base", "", "a directory with another handfast-ca, of before a change, to be measured beside ours in issue and renew")
+	flags.StringVar(&s.base, "base", "", "a directory with another handfast-ca and handfast-agent, of before a change, to be measured beside ours in issue, renew and proxy")
+	peers := flags.String("peers", "", "the peers that proxy measures beside ours, such as bare-go,haproxy; empty: all that are installed")
 	keep := flags.Bool("keep", false, "write bench/results.json and docs/performance")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -71,6 +78,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	chosen, err := choose(flags.Args())
 	if err != nil {
 		return err
+	}
+	if *peers != "" {
+		s.peers = strings.Split(*peers, ",")
+	}
+	if partial := slices.ContainsFunc(chosen, func(b benchmark) bool { return b.of != "" }); *keep && (partial || s.peers != nil) {
+		return errors.New("a part of a benchmark is not kept: it would take the place of the whole")
 	}
 	if s.rounds < 1 || s.clients < 1 || s.scale <= 0 {
 		return errors.New("rounds, clients and scale must be positive")
@@ -90,10 +103,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	return s.finish(stdout, *keep)
 }
 
-// choose returns the benchmarks that names name; none is all but those apart.
+// choose returns the benchmarks that names name; none is all but those that run alone.
 func choose(names []string) ([]benchmark, error) {
 	if len(names) == 0 {
-		return benchmarks[:len(benchmarks)-apart], nil
+		return slices.DeleteFunc(slices.Clone(benchmarks), func(b benchmark) bool { return b.alone }), nil
 	}
 	var chosen []benchmark
 	for _, name := range names {

@@ -13,13 +13,16 @@ func TestChoose(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, b := range all {
-		if b.name == "profile" {
-			t.Error("the profile runs without being asked for")
+		if b.name == "profile" || b.of != "" {
+			t.Errorf("%s runs without being asked for", b.name)
 		}
 	}
 	two, err := choose([]string{"proxy", "issue"})
 	if err != nil || len(two) != 2 || two[0].name != "proxy" || two[1].name != "issue" {
 		t.Errorf("choose(proxy, issue) = %v, %v", two, err)
+	}
+	if part, err := choose([]string{"proxy-idle"}); err != nil || len(part) != 1 || part[0].of != "proxy" {
+		t.Errorf("choose(proxy-idle) = %v, %v", part, err)
 	}
 	if _, err := choose([]string{"speed"}); err == nil || !strings.Contains(err.Error(), `"speed"`) {
 		t.Errorf("choose(speed) fails with %v, want an error that names it", err)
@@ -34,7 +37,7 @@ func TestDocumentHasAPlaceForEachBenchmark(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, b := range benchmarks {
-		if b.name == "profile" {
+		if b.name == "profile" || b.of != "" {
 			continue
 		}
 		if !strings.Contains(string(text), "<!-- begin "+b.name+" -->\n") || !strings.Contains(string(text), "<!-- end "+b.name+" -->") {

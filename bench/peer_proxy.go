@@ -33,7 +33,7 @@ events { worker_connections 4096; }
 `
 	nginxHTTP = nginxCommon + `http { ` + nginxTemp + `
   upstream backend { server %[4]s; keepalive 128; keepalive_requests 1000000000; }
-  server { listen %[3]s ssl; ` + nginxTLS + `
+  server { listen %[3]s ssl http2; ` + nginxTLS + `
     location / { proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header X-Client $ssl_client_fingerprint; } } }
 `
 	nginxTCP = nginxCommon + `stream { server { listen %[3]s ssl; ` + nginxTLS + ` proxy_pass %[4]s; } }
@@ -50,8 +50,7 @@ defaults
   timeout client 60s
   timeout server 60s
 frontend front
-  bind %[2]s ssl crt %[1]s/both.pem ca-file %[1]s/roots.pem verify required
-  %[5]s
+  bind %[2]s ssl crt %[1]s/both.pem ca-file %[1]s/roots.pem verify required %[5]s
   default_backend back
 backend back
   server target %[3]s
@@ -103,12 +102,12 @@ func (s *session) startNginx(ctx context.Context, mode, target, tlsDir string) (
 }
 
 func (s *session) startHAProxy(ctx context.Context, mode, target, tlsDir string) (*harness.Process, string, error) {
-	header := ""
+	more := ""
 	if mode == "http" {
-		header = "http-request set-header X-Client %[ssl_c_sha1,hex]"
+		more = "alpn h2,http/1.1\n  http-request set-header X-Client %[ssl_c_sha1,hex]"
 	}
 	return s.startConfigured(ctx, "haproxy", []string{"-db", "-f"}, func(address string) string {
-		return fmt.Sprintf(haproxyConfig, tlsDir, address, target, mode, header)
+		return fmt.Sprintf(haproxyConfig, tlsDir, address, target, mode, more)
 	})
 }
 

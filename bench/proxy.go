@@ -3,17 +3,10 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"time"
 
-	"github.com/handfast/handfast/bench/internal/load"
-	"github.com/handfast/handfast/bench/internal/proc"
 	"github.com/handfast/handfast/bench/internal/report"
-	"github.com/handfast/handfast/bench/internal/wire"
 	"github.com/handfast/handfast/internal/harness"
 )
 
@@ -33,33 +26,50 @@ type proxyBench struct {
 	servers []server
 }
 
+// proxyMeasure is one part of the comparison of proxies.
+type proxyMeasure = func(*proxyBench, context.Context) error
+
 // proxy compares the agent's inbound proxy with others: requests on kept connections,
 // then, without HTTP, idle memory, small messages, new connections and bulk.
 func (s *session) proxy(ctx context.Context) error {
+	return s.proxies(ctx, []proxyMeasure{(*proxyBench).requests, (*proxyBench).streams},
+		[]proxyMeasure{(*proxyBench).idle, (*proxyBench).ping, (*proxyBench).handshakes, (*proxyBench).bulk})
+}
+
+// proxyHTTP is a part of proxy with HTTP, to be run alone.
+func proxyHTTP(measure proxyMeasure) func(*session, context.Context) error {
+	return func(s *session, ctx context.Context) error { return s.proxies(ctx, []proxyMeasure{measure}, nil) }
+}
+
+// proxyTCP is a part of proxy without HTTP, to be run alone.
+func proxyTCP(measure proxyMeasure) func(*session, context.Context) error {
+	return func(s *session, ctx context.Context) error { return s.proxies(ctx, nil, []proxyMeasure{measure}) }
+}
+
+// proxies runs the parts that are asked for, on proxies in front of an HTTP server and of a service of bytes.
+func (s *session) proxies(ctx context.Context, http, tcp []proxyMeasure) error {
 	b, err := s.newProxyBench(ctx)
 	if err != nil {
 		return err
 	}
-	_, backend, err := s.bare(ctx, "http", "", "")
-	if err != nil {
-		return err
-	}
-	if err := b.startAll(ctx, "http", backend); err != nil {
-		return err
-	}
-	if err := b.requests(ctx); err != nil {
-		return err
-	}
-	_, backend, err = s.bare(ctx, "stream", "", "")
-	if err != nil {
-		return err
-	}
-	if err := b.startAll(ctx, "tcp", backend); err != nil {
-		return err
-	}
-	for _, measure := range []func(context.Context) error{b.idle, b.ping, b.handshakes, b.bulk} {
-		if err := measure(ctx); err != nil {
+	for _, run := range []struct {
+		mode, service string
+		measures      []proxyMeasure
+	}{{"http", "http", http}, {"tcp", "stream", tcp}} {
+		if len(run.measures) == 0 {
+			continue
+		}
+		_, backend, err := s.bare(ctx, run.service, "", "")
+		if err != nil {
 			return err
+		}
+		if err := b.startAll(ctx, run.mode, backend); err != nil {
+			return err
+		}
+		for _, measure := range run.measures {
+			if err := measure(b, ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -87,45 +97,49 @@ func (s *session) newProxyBench(ctx context.Context) (*proxyBench, error) {
 	return b, nil
 }
 
-// startAll starts every proxy that is there, in front of backend; mode is http or tcp.
+// startAll starts every proxy that is there and wanted, in front of backend; mode is http or tcp. The agent of before a
+// change is the last one.
 func (b *proxyBench) startAll(ctx context.Context, mode, backend string) error {
 	b.servers = nil
-	add := func(name string, process *harness.Process, address string, err error) error {
-		if err == nil {
-			b.servers = append(b.servers, server{name, process.PID(), address})
+	type starter struct {
+		name, program string // program: what must be installed, or ""
+		start         func() (*harness.Process, string, error)
+	}
+	starters := []starter{
+		{report.Ours, "", func() (*harness.Process, string, error) { return b.startAgent(ctx, b.ca.Bin, mode, backend) }},
+		{"bare-go", "", func() (*harness.Process, string, error) {
+			return b.bare(ctx, map[string]string{"http": "reverse", "tcp": "copy"}[mode], backend, b.tlsDir)
+		}},
+		{"nginx", "nginx", func() (*harness.Process, string, error) { return b.startNginx(ctx, mode, backend, b.tlsDir) }},
+		{"haproxy", "haproxy", func() (*harness.Process, string, error) { return b.startHAProxy(ctx, mode, backend, b.tlsDir) }},
+	}
+	if mode == "tcp" {
+		starters = append(starters, starter{"stunnel", "stunnel4", func() (*harness.Process, string, error) { return b.startStunnel(ctx, backend, b.tlsDir) }})
+	}
+	for _, s := range starters {
+		if s.name != report.Ours && !b.wants(s.name) || s.program != "" && !b.installed(s.program) {
+			continue
 		}
-		return err
-	}
-	process, address, err := b.startAgent(ctx, mode, backend)
-	if err := add(report.Ours, process, address, err); err != nil {
-		return err
-	}
-	process, address, err = b.bare(ctx, map[string]string{"http": "reverse", "tcp": "copy"}[mode], backend, b.tlsDir)
-	if err := add("bare-go", process, address, err); err != nil {
-		return err
-	}
-	if b.installed("nginx") {
-		process, address, err := b.startNginx(ctx, mode, backend, b.tlsDir)
-		if err := add("nginx", process, address, err); err != nil {
+		if err := b.add(s.name, s.start); err != nil {
 			return err
 		}
 	}
-	if b.installed("haproxy") {
-		process, address, err := b.startHAProxy(ctx, mode, backend, b.tlsDir)
-		if err := add("haproxy", process, address, err); err != nil {
-			return err
-		}
+	if b.base == "" {
+		return nil
 	}
-	if mode == "tcp" && b.installed("stunnel4") {
-		process, address, err := b.startStunnel(ctx, backend, b.tlsDir)
-		if err := add("stunnel", process, address, err); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.add("before", func() (*harness.Process, string, error) { return b.startAgent(ctx, b.base, mode, backend) })
 }
 
-func (b *proxyBench) startAgent(ctx context.Context, mode, backend string) (*harness.Process, string, error) {
+func (b *proxyBench) add(name string, start func() (*harness.Process, string, error)) error {
+	process, address, err := start()
+	if err == nil {
+		b.servers = append(b.servers, server{name, process.PID(), address})
+	}
+	return err
+}
+
+// startAgent starts the agent whose program is in bin, with a state of its own.
+func (b *proxyBench) startAgent(ctx context.Context, bin, mode, backend string) (*harness.Process, string, error) {
 	address, err := harness.FreeAddress()
 	if err != nil {
 		return nil, "", err
@@ -134,169 +148,22 @@ func (b *proxyBench) startAgent(ctx context.Context, mode, backend string) (*har
 	if err != nil {
 		return nil, "", err
 	}
-	dir := b.path("agent-" + mode)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(b.path(), 0o700); err != nil {
+		return nil, "", err
+	}
+	dir, err := os.MkdirTemp(b.path(), "agent-"+mode)
+	if err != nil {
 		return nil, "", err
 	}
 	file := filepath.Join(dir, "token")
 	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
 		return nil, "", err
 	}
-	process, err := b.ca.StartAgent(ctx, service, dir, "--token-file", file, "--inbound", address+"="+backend+",mode="+mode)
+	ca := *b.ca.CA
+	ca.Bin = bin
+	process, err := ca.StartAgent(ctx, service, dir, "--token-file", file, "--inbound", address+"="+backend+",mode="+mode)
 	if process != nil {
 		b.started = append(b.started, process)
 	}
 	return process, address, err
-}
-
-// requests is HTTP on kept connections.
-func (b *proxyBench) requests(ctx context.Context) error {
-	var who []contestant
-	for _, server := range b.servers {
-		all := callers(b.clients, func(int) *tls.Config { return b.client })
-		who = append(who, contestant{name: server.name, pid: server.pid, do: func(ctx context.Context, client, _ int) error {
-			return all[client].call(ctx, http.MethodGet, "https://"+server.address+"/", nil, nil)
-		}})
-	}
-	return b.hold(ctx, contest{name: "proxy-http", unit: "request", units: b.units(8000), memory: true, rates: true}, who...)
-}
-
-// dial opens a connection through a proxy, with the client's key shares limited to groups, if any.
-func (b *proxyBench) dial(ctx context.Context, address string, groups ...tls.CurveID) (net.Conn, error) {
-	config := b.client.Clone()
-	config.CurvePreferences = groups
-	return (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
-}
-
-// idleConnections is how many connections do nothing while memory is read.
-const idleConnections = 500
-
-// idle measures what connections cost that were used once and then wait.
-func (b *proxyBench) idle(ctx context.Context) error {
-	var series []report.Series
-	for _, server := range b.servers {
-		each, err := b.idleOf(ctx, server)
-		if err != nil {
-			return fmt.Errorf("%s: %w", server.name, err)
-		}
-		series = append(series, report.NewSeries(server.name, each))
-	}
-	b.figure("proxy-idle-memory", "proxy: resident memory per idle connection", "KB", series...)
-	return nil
-}
-
-func (b *proxyBench) idleOf(ctx context.Context, server server) (float64, error) {
-	if _, err := load.Closed(ctx, 8, 64, b.shake(server)); err != nil { // what is allocated once is no connection's
-		return 0, err
-	}
-	before, _, err := proc.RSS(server.pid)
-	if err != nil {
-		return 0, err
-	}
-	open := make([]net.Conn, idleConnections)
-	defer func() {
-		for _, conn := range open {
-			if conn != nil {
-				_ = conn.Close() // it was idle
-			}
-		}
-	}()
-	if _, err := load.Closed(ctx, 8, idleConnections, func(ctx context.Context, _, unit int) (err error) {
-		if open[unit], err = b.dial(ctx, server.address); err != nil {
-			return err
-		}
-		return wire.Echo(open[unit], make([]byte, 8), []byte("x"))
-	}); err != nil {
-		return 0, err
-	}
-	time.Sleep(2 * time.Second) // programs with a garbage collector give memory back late
-	after, _, err := proc.RSS(server.pid)
-	return float64(after-before) / idleConnections / 1000, err
-}
-
-// shake makes a connection, uses it once and ends it.
-func (b *proxyBench) shake(server server, groups ...tls.CurveID) load.Do {
-	return func(ctx context.Context, _, _ int) error {
-		conn, err := b.dial(ctx, server.address, groups...)
-		if err != nil {
-			return err
-		}
-		defer conn.Close() //nolint:errcheck // what was asked came back
-		return wire.Echo(conn, make([]byte, 8), []byte("x"))
-	}
-}
-
-// handshakes is new connections: with X25519, which every peer knows, and for programs in
-// Go with the hybrid that they choose by default.
-func (b *proxyBench) handshakes(ctx context.Context) error {
-	var classical, hybrid []contestant
-	for _, server := range b.servers {
-		classical = append(classical, contestant{name: server.name, pid: server.pid, do: b.shake(server, tls.X25519)})
-		if server.name == report.Ours || server.name == "bare-go" {
-			hybrid = append(hybrid, contestant{name: server.name, pid: server.pid, do: b.shake(server, tls.X25519MLKEM768)})
-		}
-	}
-	if err := b.hold(ctx, contest{name: "proxy-handshake", unit: "connection", units: b.units(600), rates: true}, classical...); err != nil {
-		return err
-	}
-	return b.hold(ctx, contest{name: "proxy-handshake-hybrid", unit: "connection", units: b.units(600), rates: true}, hybrid...)
-}
-
-// kept makes a contestant whose clients each keep one connection.
-func (b *proxyBench) kept(server server, use func(conn net.Conn, buffer []byte) error) contestant {
-	conns := make([]net.Conn, b.clients)
-	buffers := make([][]byte, b.clients)
-	b.cleanup = append(b.cleanup, func() {
-		for _, conn := range conns {
-			if conn != nil {
-				_ = conn.Close() // nothing is under way on it
-			}
-		}
-	})
-	return contestant{name: server.name, pid: server.pid, do: func(ctx context.Context, client, _ int) (err error) {
-		if conns[client] == nil {
-			if conns[client], err = b.dial(ctx, server.address); err != nil {
-				return err
-			}
-			buffers[client] = wire.NewBuffer()
-		}
-		return use(conns[client], buffers[client])
-	}}
-}
-
-// ping is messages of 100 bytes, there and back.
-func (b *proxyBench) ping(ctx context.Context) error {
-	message := make([]byte, 91) // with the request's nine
-	var who []contestant
-	for _, server := range b.servers {
-		who = append(who, b.kept(server, func(conn net.Conn, buffer []byte) error { return wire.Echo(conn, buffer, message) }))
-	}
-	return b.hold(ctx, contest{name: "proxy-ping", unit: "message", units: b.units(10000), rates: true}, who...)
-}
-
-// bulkUnit is how many bytes one unit of bulk is.
-const bulkUnit = 1_000_000
-
-// bulk is as many bytes as there is processor for, in each direction.
-func (b *proxyBench) bulk(ctx context.Context) error {
-	for _, direction := range []struct {
-		name string
-		use  func(conn net.Conn, buffer []byte) error
-	}{
-		{"down", func(conn net.Conn, buffer []byte) error { return wire.Down(conn, buffer, bulkUnit) }},
-		{"up", func(conn net.Conn, buffer []byte) error { return wire.Up(conn, buffer, bulkUnit) }},
-	} {
-		var who []contestant
-		for _, server := range b.servers {
-			who = append(who, b.kept(server, direction.use))
-		}
-		c := contest{
-			name: "proxy-bulk-" + direction.name, unit: "MB", units: b.units(500), per: 1000 / 1e6,
-			what: "CPU of the proxy per GB", cpuUnit: "s/GB", memory: direction.name == "down",
-		}
-		if err := b.hold(ctx, c, who...); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -21,7 +22,8 @@ import (
 type session struct {
 	dir     string // everything that the run writes; removed at its end
 	repo    string
-	base    string // where the handfast-ca of before a change is, or ""
+	base    string   // where the programs of before a change are, or ""
+	peers   []string // the proxies to measure beside ours; nil: all that are there
 	rounds  int
 	clients int
 	scale   float64
@@ -37,6 +39,9 @@ type session struct {
 func (s *session) printf(format string, args ...any) {
 	fmt.Fprintf(s.log, format+"\n", args...) //nolint:errcheck // progress only
 }
+
+// wants reports whether a peer is to be measured.
+func (s *session) wants(peer string) bool { return s.peers == nil || slices.Contains(s.peers, peer) }
 
 func (s *session) bin() string                { return filepath.Join(s.dir, "bin") }
 func (s *session) program(name string) string { return filepath.Join(s.bin(), name) }

@@ -70,5 +70,6 @@ func serveReverse(listener net.Listener, target string) error {
 		},
 		Transport: &http.Transport{MaxIdleConnsPerHost: 256},
 	}
-	return http.Serve(tls.NewListener(listener, config), proxy)
+	server := &http.Server{Handler: proxy, TLSConfig: config}
+	return server.ServeTLS(listener, "", "") // HTTP/2 for those who ask for it
 }
