@@ -15,6 +15,7 @@ import (
 	"github.com/handfast/handfast/agent/internal/testpki"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 // httpsCA serves a fakeCA's answers over real TLS, as the CA would.
@@ -82,7 +83,7 @@ func serverCertificate(pki *testpki.PKI, path string) *tls.Certificate {
 }
 
 func TestEnrolsAndWatchesOverRealTLS(t *testing.T) {
-	ca, log := newFakeCA(t), &logBuffer{}
+	ca, log := newFakeCA(t), &logtest.Buffer{}
 	server := httpsCA(t, ca, serverCertificate(ca.pki, "handfast/ca"))
 	cfg := ca.config(log)
 	cfg.Connect, cfg.CA = nil, server.URL
@@ -123,7 +124,7 @@ func TestOnlyTheCAOfTheTokenIsTalkedTo(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			ca, log := newFakeCA(t), &logBuffer{}
+			ca, log := newFakeCA(t), &logtest.Buffer{}
 			server := httpsCA(t, ca, tt.server(ca.pki, testpki.New(t, "test.example", nil)))
 			cfg := ca.config(log)
 			cfg.Connect, cfg.CA = nil, server.URL

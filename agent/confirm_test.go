@@ -8,6 +8,7 @@ import (
 
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 // A hit in the compact set alone is refused, and asked about once: the answer says why, or lets the peer in.
@@ -28,7 +29,7 @@ func TestHitsInTheCompactSetAreConfirmed(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ca, log := newFeedCA(t), &logBuffer{}
+				ca, log := newFeedCA(t), &logtest.Buffer{}
 				victim := ca.pki.Certificate(ca.pki.ID("victim"), 24*time.Hour)
 				sequence := ca.feed.Revoke(victim.Leaf)
 				a, stop := start(t, ca.config(log)) // begins with a snapshot
@@ -69,7 +70,7 @@ func TestHitsInTheCompactSetAreConfirmed(t *testing.T) {
 // A question that nobody answers is asked again, but not with each refusal; and what is certain asks nothing.
 func TestFullChecksArePaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFeedCA(t), &logBuffer{}
+		ca, log := newFeedCA(t), &logtest.Buffer{}
 		victim, certain := ca.pki.Certificate(ca.pki.ID("victim"), 24*time.Hour), ca.pki.Certificate(ca.pki.ID("certain"), 24*time.Hour)
 		ca.feed.Revoke(victim.Leaf)
 		a, stop := start(t, ca.config(log))

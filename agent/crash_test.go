@@ -16,6 +16,7 @@ import (
 
 	"github.com/handfast/handfast/agent/internal/testpki"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 // Invariant 24: certificate and key change together. A process is killed again and again while it
@@ -41,7 +42,7 @@ func TestKilledWhileSaving(t *testing.T) {
 		time.Sleep(time.Duration(i*1500) * time.Microsecond)
 		helper.Process.Kill()
 		helper.Wait()
-		var log logBuffer
+		var log logtest.Buffer
 		s, err := openStore(dir, slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
 			t.Fatal(err)
@@ -100,7 +101,7 @@ func issuedBy(t *testing.T, pki *testpki.PKI, service string) identity {
 // Invariant 24, in memory: whoever reads while rotations go on gets pairs only.
 func TestReadersNeverSeeAMixtureWhileRotating(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		ca.life = time.Minute
 		a, stop := start(t, ca.config(log))
 		defer stop()

@@ -16,6 +16,7 @@ import (
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/certs/feed"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 // newFeedCA is a CA whose feed covers its issuer, so that no CRL is named.
@@ -56,7 +57,7 @@ func (ca *fakeCA) acknowledged() uint64 {
 
 func TestRevocationArrivesByTheFeedAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFeedCA(t), &logBuffer{}
+		ca, log := newFeedCA(t), &logtest.Buffer{}
 		a, stop := start(t, ca.config(log))
 		synctest.Wait()
 		if err := a.Ready(); err != nil {
@@ -99,7 +100,7 @@ func TestRevocationArrivesByTheFeedAlone(t *testing.T) {
 // An acknowledgement means: durable here, and refused and cut by everybody who enforces.
 func TestAcknowledgedIsWhatIsEnforcedAndSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFeedCA(t), &logBuffer{}
+		ca, log := newFeedCA(t), &logtest.Buffer{}
 		a, err := New(ca.config(log))
 		if err != nil {
 			t.Fatal(err)
@@ -155,7 +156,7 @@ func TestAcknowledgedIsWhatIsEnforcedAndSaved(t *testing.T) {
 // Heartbeats wake nobody and are not written to disk, but whoever asks sees how fresh the feed is.
 func TestHeartbeatsAreCheap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFeedCA(t), &logBuffer{}
+		ca, log := newFeedCA(t), &logtest.Buffer{}
 		a, err := New(ca.config(log))
 		if err != nil {
 			t.Fatal(err)
@@ -202,7 +203,7 @@ func TestSilenceEndsAtTheServicesLimit(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ca, log := newFeedCA(t), &logBuffer{}
+				ca, log := newFeedCA(t), &logtest.Buffer{}
 				ca.maxSilence, ca.feed.Valid = tt.limit, 10*time.Minute
 				registry := prometheus.NewRegistry()
 				cfg := ca.config(log)
@@ -253,7 +254,7 @@ func TestSilenceEndsAtTheServicesLimit(t *testing.T) {
 // State from before there was a feed loads and holds; once the feed is there its CRLs are let go.
 func TestStateFromBeforeTheFeedMovesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		victim := ca.pki.Certificate(ca.pki.ID("victim"), 24*time.Hour)
 		ca.publishCRL(victim.Leaf)
 		ca.noFeed, ca.noPoll = &api.Error{Code: api.CodeNotFound, Status: 404}, &api.Error{Code: api.CodeNotFound, Status: 404}
@@ -287,7 +288,7 @@ func TestStateFromBeforeTheFeedMovesOn(t *testing.T) {
 
 func TestRestartDuringAnOutageKnowsTheFeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFeedCA(t), &logBuffer{}
+		ca, log := newFeedCA(t), &logtest.Buffer{}
 		cfg := ca.config(log)
 		cfg.StateDir = filepath.Join(t.TempDir(), "state")
 		a, stop := start(t, cfg)
@@ -323,7 +324,7 @@ func TestRestartDuringAnOutageKnowsTheFeed(t *testing.T) {
 // Policy that changes reaches agents through the feed's versions, and one question each.
 func TestChangesOfPolicyAreFetchedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFeedCA(t), &logBuffer{}
+		ca, log := newFeedCA(t), &logtest.Buffer{}
 		_, stop := start(t, ca.config(log))
 		defer stop()
 		time.Sleep(10 * time.Second)

@@ -12,12 +12,13 @@ import (
 	"github.com/handfast/handfast/agent/certdir"
 	"github.com/handfast/handfast/agent/localapi"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 // Programs that follow an agent over its files and its socket see each rotation, change of policy
 // and revocation, and shake hands by it.
 func TestProgramsFollowTheAgentOverFilesAndSocket(t *testing.T) {
-	ca, log := newFakeCA(t), &logBuffer{}
+	ca, log := newFakeCA(t), &logtest.Buffer{}
 	ca.callers = []string{ca.id.String()}
 	a, _ := start(t, ca.config(log))
 	files, socket := beside(t, a)

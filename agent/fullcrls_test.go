@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 // Programs that read files need the full CRL: it is fetched after each news, once for all that came together, until
 // it lists them, and before it goes stale.
 func TestFullCRLsFollowTheFeedForThoseWhoReadFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFeedCA(t), &logBuffer{}
+		ca, log := newFeedCA(t), &logtest.Buffer{}
 		cfg := ca.config(log)
 		cfg.FullCRLs = true
 		a, stop := start(t, cfg)
@@ -76,7 +77,7 @@ func TestFullCRLsFollowTheFeedForThoseWhoReadFiles(t *testing.T) {
 
 func TestNoFullCRLWithoutAReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFeedCA(t), &logBuffer{}
+		ca, log := newFeedCA(t), &logtest.Buffer{}
 		_, stop := start(t, ca.config(log))
 		defer stop()
 		for range 3 {

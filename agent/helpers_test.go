@@ -1,35 +1,17 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"sync"
 	"testing"
 
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
-// logBuffer takes the log; safe for concurrent use.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 // config makes an agent of ca's with a token, in memory.
-func (ca *fakeCA) config(log *logBuffer) Config {
+func (ca *fakeCA) config(log *logtest.Buffer) Config {
 	return Config{
 		Token: TokenString(ca.token("first")), Connect: ca.connect, Jitter: func() float64 { return 0.5 },
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/certs/feed"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 // A million revoked serials, as a snapshot over the wire, its signature checked, applied, saved and published, stay
@@ -16,7 +17,7 @@ func TestAMillionRevokedSerialsStaySmall(t *testing.T) {
 		t.Skip("a million serials take a second")
 	}
 	const count, limit = 1_000_000, 16 << 20
-	ca, log := newFeedCA(t), &logBuffer{}
+	ca, log := newFeedCA(t), &logtest.Buffer{}
 	hashes := make([]uint64, count)
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range hashes {

@@ -17,12 +17,13 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 // Invariant 18: neither a private key nor a token enters logs, errors, status or metrics, whatever fails.
 func TestSecretsStayOutOfLogsStatusAndMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		registry := prometheus.NewRegistry()
 		tokenFile := filepath.Join(t.TempDir(), "token")
 		os.WriteFile(tokenFile, []byte(ca.token("first")), 0o600)
@@ -104,7 +105,7 @@ func TestSecretsStayOutOfLogsStatusAndMetrics(t *testing.T) {
 
 func TestMetricsTellAgesAndResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		ca.ahead = 10 * time.Second
 		registry := prometheus.NewRegistry()
 		cfg := ca.config(log)
@@ -155,7 +156,7 @@ func TestMetricsTellAgesAndResults(t *testing.T) {
 // A restart is no failed renewal.
 func TestLastResultIsAbsentUntilThereIsOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		cfg := ca.config(log)
 		cfg.StateDir = filepath.Join(t.TempDir(), "state")
 		_, stop := start(t, cfg)

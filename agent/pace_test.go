@@ -14,6 +14,7 @@ import (
 
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs/feed"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 // A host whose clock is far ahead takes every certificate for one that is due. The CA must not be
@@ -22,7 +23,7 @@ func TestClockThatIsAheadDoesNotRenewWithoutEnd(t *testing.T) {
 	for _, ahead := range []time.Duration{50 * time.Minute, 2 * time.Hour} {
 		t.Run(ahead.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ca, log := newFakeCA(t), &logBuffer{}
+				ca, log := newFakeCA(t), &logtest.Buffer{}
 				var fast atomic.Int64
 				fast.Store(int64(ahead))
 				cfg := ca.config(log)
@@ -68,7 +69,7 @@ func (c *restlessCA) AgentState(ctx context.Context, _ string) (*api.AgentState,
 
 func TestRestlessCADoesNotKeepTheHostBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		var asked atomic.Int64
 		cfg := ca.config(log)
 		cfg.Connect = func(address string, config *tls.Config) (CA, error) {
@@ -98,7 +99,7 @@ func (b blockedToken) Token() (string, error) { return <-b.until, nil }
 
 func TestTokenThatDoesNotComeHoldsNothingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		blocked := blockedToken{make(chan string)}
 		defer close(blocked.until)
 		cfg := ca.config(log)
@@ -128,7 +129,7 @@ func TestTokenThatDoesNotComeHoldsNothingUp(t *testing.T) {
 
 func TestRenewalGoesOnWhenItsRequestCannotBeSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		a, err := New(ca.config(log))
 		if err != nil {
 			t.Fatal(err)
@@ -175,7 +176,7 @@ func (c *bulkyCA) CRL(ctx context.Context, issuer, etag string) ([]byte, string,
 
 func TestMoreCRLsThanFitAreNotFetched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		ca.crl, ca.crlNumber = ca.pki.PaddedCRL(8<<20), "2"
 		var fetched atomic.Int64
 		cfg := ca.config(log)
@@ -198,7 +199,7 @@ func TestMoreCRLsThanFitAreNotFetched(t *testing.T) {
 // The session that a renewal used is closed; one that shows the new certificate stays.
 func TestSessionsAreClosedOnceTheyAreStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		var open, made atomic.Int64
 		cfg := ca.config(log)
 		cfg.StateDir = filepath.Join(t.TempDir(), "state")

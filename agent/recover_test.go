@@ -9,13 +9,15 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 func TestLongPowerOffRecoversByItselfWithinGrace(t *testing.T) {
 	for _, algorithm := range []string{"ecdsa-p256", "ecdsa-p384", "ed25519"} {
 		t.Run(algorithm, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ca, log := newFakeCA(t), &logBuffer{}
+				ca, log := newFakeCA(t), &logtest.Buffer{}
 				cfg := ca.config(log)
 				cfg.StateDir, cfg.KeyAlgorithm = filepath.Join(t.TempDir(), "state"), algorithm
 				_, stop := start(t, cfg)
@@ -40,7 +42,7 @@ func TestLongPowerOffRecoversByItselfWithinGrace(t *testing.T) {
 
 func TestBeyondGraceWaitsForANewTokenAndTakesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		tokenFile := filepath.Join(t.TempDir(), "token")
 		os.WriteFile(tokenFile, []byte(ca.token("first")+"\n"), 0o600)
 		cfg := ca.config(log)
@@ -71,7 +73,7 @@ func TestBeyondGraceWaitsForANewTokenAndTakesIt(t *testing.T) {
 
 func TestRevokedAgentStopsRenewingUntilANewTokenComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		tokenFile := filepath.Join(t.TempDir(), "token")
 		os.WriteFile(tokenFile, []byte(ca.token("first")), 0o600)
 		cfg := ca.config(log)
@@ -98,7 +100,7 @@ func TestRevokedAgentStopsRenewingUntilANewTokenComes(t *testing.T) {
 func TestLostAnswersAreRecoveredWithTheSameRequest(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			ca, log := newFakeCA(t), &logBuffer{}
+			ca, log := newFakeCA(t), &logtest.Buffer{}
 			ca.loseNext = true
 			cfg := ca.config(log)
 			cfg.StateDir = filepath.Join(t.TempDir(), "state")
@@ -133,7 +135,7 @@ func TestLostAnswersAreRecoveredWithTheSameRequest(t *testing.T) {
 
 func TestUsedTokenIsNotTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		ca.used[ca.token("first")] = true
 		_, stop := start(t, ca.config(log))
 		defer stop()
@@ -150,7 +152,7 @@ func TestUsedTokenIsNotTriedAgain(t *testing.T) {
 
 func TestWrongClockIsNamedAndCostsNoToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		ca.life = 30 * time.Minute
 		var slow atomic.Int64
 		slow.Store(int64(time.Hour))
@@ -181,7 +183,7 @@ func TestWrongClockIsNamedAndCostsNoToken(t *testing.T) {
 
 func TestFullDiskKeepsTheCertificateAndSavesItLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		a, err := New(ca.config(log))
 		if err != nil {
 			t.Fatal(err)
@@ -216,7 +218,7 @@ func TestFullDiskKeepsTheCertificateAndSavesItLater(t *testing.T) {
 // A token for another service makes the agent that service; the old one's policy says nothing about it.
 func TestPolicyDoesNotSurviveAChangeOfIdentity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		tokenFile := filepath.Join(t.TempDir(), "token")
 		os.WriteFile(tokenFile, []byte(ca.token("first")), 0o600)
 		cfg := ca.config(log)

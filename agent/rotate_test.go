@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 func TestRotatesAtTwoThirdsWithAFreshKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		a, stop := start(t, ca.config(log))
 		defer stop()
 		synctest.Wait()
@@ -92,7 +93,7 @@ func TestRenewalTimeIgnoresWishesOutsideTheLife(t *testing.T) {
 // Invariant 22: the last good certificate is served while the CA is away, until it expires, never after.
 func TestOutageServesTheLastGoodCertificateUntilItExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		a, stop := start(t, ca.config(log))
 		defer stop()
 		synctest.Wait()
@@ -129,7 +130,7 @@ func TestOutageServesTheLastGoodCertificateUntilItExpires(t *testing.T) {
 
 func TestOutageBacksOffAndTriesMoreOftenTowardsTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		ca.life = 30 * time.Hour
 		a, stop := start(t, ca.config(log))
 		defer stop()

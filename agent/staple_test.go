@@ -13,11 +13,12 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 func TestStapleIsRenewedAtHalfAndWithEachCertificate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		responder := newFakeResponder(ca)
 		ca.life = 3 * time.Hour
 		cfg := ca.config(log)
@@ -60,7 +61,7 @@ func TestStapleIsRenewedAtHalfAndWithEachCertificate(t *testing.T) {
 // The last good staple is used until its end, never after; then handshakes go on without one.
 func TestStapleOutlastsAnOutageUntilItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		responder, registry := newFakeResponder(ca), prometheus.NewRegistry()
 		ca.life = 30 * time.Hour
 		cfg := ca.config(log)
@@ -116,7 +117,7 @@ func TestStapleOutlastsAnOutageUntilItsEnd(t *testing.T) {
 // at a rotation the predecessor goes on for as long as it can.
 func TestDemandedStaple(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		responder := newFakeResponder(ca)
 		ca.pki.MustStaple, ca.life = true, time.Hour
 		away := func() { responder.fail = errors.New("no route to host") }
@@ -166,7 +167,7 @@ func TestDemandedStaple(t *testing.T) {
 // A response that says that the own certificate is revoked ends the older one that does not.
 func TestRevokedAnswerEndsTheStaple(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		responder := newFakeResponder(ca)
 		ca.life = 10 * time.Hour
 		cfg := ca.config(log)
@@ -194,7 +195,7 @@ func TestRevokedAnswerEndsTheStaple(t *testing.T) {
 // A responder that never answers delays neither start nor rotation nor the end.
 func TestHangingResponderDelaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		responder := newFakeResponder(ca)
 		responder.hang = true
 		cfg := ca.config(log)
@@ -220,7 +221,7 @@ func TestHangingResponderDelaysNothing(t *testing.T) {
 // The staple survives a restart while the responder is away, and only with its certificate.
 func TestStapleSurvivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		responder := newFakeResponder(ca)
 		ca.pki.MustStaple = true
 		cfg := ca.config(log)

@@ -12,12 +12,13 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 // stored makes a state directory with an identity, its predecessor and policy.
-func stored(t *testing.T, ca *fakeCA) (Config, *logBuffer) {
+func stored(t *testing.T, ca *fakeCA) (Config, *logtest.Buffer) {
 	t.Helper()
-	log := &logBuffer{}
+	log := &logtest.Buffer{}
 	cfg := ca.config(log)
 	cfg.StateDir = filepath.Join(t.TempDir(), "state")
 	_, stop := start(t, cfg)

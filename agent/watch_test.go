@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 func TestAnswersThatDoNotFitAreNotUsed(t *testing.T) {
@@ -25,7 +26,7 @@ func TestAnswersThatDoNotFitAreNotUsed(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ca, log := newFakeCA(t), &logBuffer{}
+				ca, log := newFakeCA(t), &logtest.Buffer{}
 				a, stop := start(t, ca.config(log))
 				defer stop()
 				synctest.Wait()
@@ -47,7 +48,7 @@ func TestAnswersThatDoNotFitAreNotUsed(t *testing.T) {
 
 func TestRootsRotateWithOverlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		cfg := ca.config(log)
 		cfg.StateDir = filepath.Join(t.TempDir(), "state")
 		a, stop := start(t, cfg)
@@ -81,7 +82,7 @@ func TestRootsRotateWithOverlap(t *testing.T) {
 
 func TestPolicyFollowsTheCA(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		a, stop := start(t, ca.config(log))
 		defer stop()
 		synctest.Wait()
@@ -113,7 +114,7 @@ func TestPolicyFollowsTheCA(t *testing.T) {
 
 func TestCRLsOnlyRise(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		a, stop := start(t, ca.config(log))
 		defer stop()
 		synctest.Wait()
@@ -159,7 +160,7 @@ func TestCRLsOnlyRise(t *testing.T) {
 // What comes after a verified handshake must fit it: the root that the token pinned is among the roots.
 func TestFirstAnswerMustHoldThePinnedRoot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca, log := newFakeCA(t), &logBuffer{}
+		ca, log := newFakeCA(t), &logtest.Buffer{}
 		cfg := ca.config(log)
 		cfg.Token = TokenString(newFakeCA(t).token("of another CA"))
 		a, stop := start(t, cfg)

@@ -1,7 +1,6 @@
 package ca_test
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -20,6 +19,7 @@ import (
 	"github.com/handfast/handfast/ca/policy"
 	"github.com/handfast/handfast/ca/store/sqlite"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logtest"
 	"github.com/handfast/handfast/issuer"
 	"github.com/handfast/handfast/revocation"
 )
@@ -42,7 +42,7 @@ type world struct {
 	root      *x509.Certificate
 	rootKey   crypto.Signer
 	issuer    *issuer.Issuer
-	log       *buffer
+	log       *logtest.Buffer
 
 	mu  sync.Mutex
 	now time.Time
@@ -54,7 +54,7 @@ func newWorld(t testing.TB, options ...option) *world {
 	t.Helper()
 	td, err := certs.ParseTrustDomain("test.example")
 	must(t, err)
-	w := &world{t: t, td: td, now: epoch, log: &buffer{}}
+	w := &world{t: t, td: td, now: epoch, log: &logtest.Buffer{}}
 	w.rootKey = newKey(t)
 	w.root, err = issuer.NewRoot(w.rootKey, issuer.RootRequest{TrustDomain: td, NotBefore: epoch.Add(-time.Hour)})
 	must(t, err)
@@ -224,24 +224,6 @@ func wantCode(t testing.TB, what string, err error, code api.Code) {
 	if e, ok := errors.AsType[*api.Error](err); !ok || e.Code != code {
 		t.Errorf("%s: %v, want code %s", what, err, code)
 	}
-}
-
-// buffer is a log that several goroutines write.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // faulty is a ledger whose RecordIssuance the test has its hands on.

@@ -17,18 +17,19 @@ import (
 
 	"github.com/handfast/handfast/agent/internal/testpki"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 type world struct {
 	*testpki.PKI
 	source *testpki.Source
 	dir    string
-	log    *lockedBuffer
+	log    *logtest.Buffer
 }
 
 func newWorld(t *testing.T) *world {
 	pki := testpki.New(t, "test.example", nil)
-	return &world{PKI: pki, source: testpki.NewSource(pki.Snapshot(pki.ID("web"), time.Hour, "*")), dir: filepath.Join(t.TempDir(), "files"), log: &lockedBuffer{}}
+	return &world{PKI: pki, source: testpki.NewSource(pki.Snapshot(pki.ID("web"), time.Hour, "*")), dir: filepath.Join(t.TempDir(), "files"), log: &logtest.Buffer{}}
 }
 
 func (w *world) config() Config {
@@ -36,23 +37,6 @@ func (w *world) config() Config {
 }
 
 func (w *world) rotate() { w.source.Set(w.Snapshot(w.ID("web"), time.Hour, "*")) }
-
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
 
 func start(t *testing.T, cfg Config) {
 	t.Helper()

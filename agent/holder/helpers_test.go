@@ -1,7 +1,6 @@
 package holder
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/certs/feed"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 // record is what happened.
@@ -44,7 +44,7 @@ type world struct {
 	t    *testing.T
 	feed *testpki.Feed
 	h    *Holder
-	log  *lockedBuffer
+	log  *logtest.Buffer
 
 	mu sync.Mutex
 	record
@@ -58,7 +58,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	pki := testpki.New(t, "test.example", time.Now)
-	w := &world{PKI: pki, t: t, feed: pki.NewFeed(), log: &lockedBuffer{}, record: record{causes: make(map[string]int)}, patience: time.Hour}
+	w := &world{PKI: pki, t: t, feed: pki.NewFeed(), log: &logtest.Buffer{}, record: record{causes: make(map[string]int)}, patience: time.Hour}
 	w.h = New(w.config(nil))
 	return w
 }
@@ -237,22 +237,4 @@ func (w *world) Poll(ctx context.Context, since uint64, wait time.Duration) ([]a
 		}
 	}
 	return []api.FeedMessage{w.feed.Chain(), w.feed.Message(w.feed.Statement(since))}, nil
-}
-
-// lockedBuffer takes a log.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -184,36 +183,4 @@ func fate(t *testing.T, address string) error {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
 	return ended(conn)
-}
-
-// logBuffer takes a log from many goroutines.
-type logBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-// waitFor returns the log once it holds what is wanted, or after a while.
-func (b *logBuffer) waitFor(wanted string) string {
-	deadline := time.Now().Add(5 * time.Second)
-	for {
-		b.mu.Lock()
-		text := b.text.String()
-		b.mu.Unlock()
-		if strings.Contains(text, wanted) || time.Now().After(deadline) {
-			return text
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/handfast/handfast/agent/internal/testpki"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 // A caller that is refused a thousand times a second fills no disk and hides no other.
@@ -18,7 +19,7 @@ func TestLogTakesAFewOfEachKind(t *testing.T) {
 	pki := testpki.New(t, "test.example", nil)
 	source := testpki.NewSource(pki.Snapshot(pki.ID("orders"), 24*time.Hour))
 	synctest.Test(t, func(t *testing.T) {
-		var log logBuffer
+		var log logtest.Buffer
 		j := newJournal(&Config{
 			Source: source, Now: time.Now, CATime: func() (time.Time, bool) { return time.Time{}, false },
 			Logger: slog.New(slog.NewTextHandler(&log, nil)),

@@ -14,6 +14,7 @@ import (
 
 	"github.com/handfast/handfast/agent/internal/testpki"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 func TestRefusalsNameTheCauseBothIdentitiesAndReachNoService(t *testing.T) {
@@ -39,7 +40,7 @@ func TestRefusalsNameTheCauseBothIdentitiesAndReachNoService(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var reached atomic.Int64
-			var log logBuffer
+			var log logtest.Buffer
 			source := w.ordersSrc
 			if tt.server != nil {
 				source = testpki.NewSource(tt.server)
@@ -58,7 +59,7 @@ func TestRefusalsNameTheCauseBothIdentitiesAndReachNoService(t *testing.T) {
 			if got := reached.Load(); got != 0 {
 				t.Errorf("the service was reached %d times", got)
 			}
-			text := log.waitFor("cause=" + tt.cause)
+			text := log.WaitFor(t, "cause="+tt.cause)
 			for _, want := range []string{"own_clock=", "ca_clock=2030-01-02T03:04:05", "self=spiffe://test.example/orders", "cause=" + tt.cause} {
 				if !strings.Contains(text, want) {
 					t.Errorf("log lacks %s: %s", want, text)

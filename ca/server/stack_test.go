@@ -1,13 +1,11 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net/netip"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/ca/fleet"
 	"github.com/handfast/handfast/internal/logging"
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 // stack is a running server on loopback.
@@ -25,7 +24,7 @@ type stack struct {
 	server   *Server
 	api      string // https://127.0.0.1:PORT
 	public   string
-	logs     *lockedBuffer
+	logs     *logtest.Buffer
 	registry *prometheus.Registry
 	stop     context.CancelFunc
 	done     chan error
@@ -34,7 +33,7 @@ type stack struct {
 // newServer makes a Server over fakes without starting it.
 func newServer(t testing.TB, modify func(*Config)) (*Server, *stack) {
 	t.Helper()
-	logs, registry := &lockedBuffer{}, prometheus.NewRegistry()
+	logs, registry := &logtest.Buffer{}, prometheus.NewRegistry()
 	f := newFakeCA(t)
 	logger, err := logging.New(logs, "debug", "text")
 	if err != nil {
@@ -102,24 +101,6 @@ func (st *stack) tls(path string) *tls.Config {
 		config.Certificates = []tls.Certificate{st.pki.issue(st.t, path)}
 	}
 	return config
-}
-
-// lockedBuffer is a log that tests read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // metric sums the series of a counter or a gauge that have all of these label values.

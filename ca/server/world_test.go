@@ -28,6 +28,7 @@ import (
 	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/certs/feed"
 	"github.com/handfast/handfast/internal/logging"
+	"github.com/handfast/handfast/internal/logtest"
 	"github.com/handfast/handfast/issuer"
 	"github.com/handfast/handfast/revocation"
 	"github.com/handfast/handfast/revocation/broadcast"
@@ -45,7 +46,7 @@ type world struct {
 	fleet   *fleet.Fleet
 	api     string
 	public  string
-	logs    *buffer
+	logs    *logtest.Buffer
 	admin   *api.Client
 	adminID *identity
 
@@ -82,7 +83,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	td, err := certs.ParseTrustDomain("test.example")
 	must(t, err)
-	w := &world{t: t, logs: &buffer{}}
+	w := &world{t: t, logs: &logtest.Buffer{}}
 	rootKey, issuerKey := newKey(t), newKey(t)
 	before := time.Now().Add(-time.Hour)
 	w.root, err = issuer.NewRoot(rootKey, issuer.RootRequest{TrustDomain: td, NotBefore: before})
@@ -269,22 +270,4 @@ func is(t *testing.T, err error, code api.Code) {
 	if !errors.As(err, &e) || e.Code != code {
 		t.Errorf("error %v; want %s", err, code)
 	}
-}
-
-// buffer is a log that is read while it is written.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net"
@@ -11,11 +10,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/handfast/handfast/internal/logtest"
 )
 
 func TestMain(m *testing.M) {
@@ -37,39 +37,9 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// lockedBuffer takes standard error while the test reads it.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-func (b *lockedBuffer) waitFor(t *testing.T, wanted string) string {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !strings.Contains(b.String(), wanted) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%q never came:\n%s", wanted, b)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-	return b.String()
-}
-
 func TestWithoutATokenItWaitsSaysSoAndEndsCleanly(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var stderr lockedBuffer
+	var stderr logtest.Buffer
 	done := make(chan error, 1)
 	socket := filepath.Join(t.TempDir(), "agent.sock")
 	go func() {
@@ -78,8 +48,8 @@ func TestWithoutATokenItWaitsSaysSoAndEndsCleanly(t *testing.T) {
 			"--inbound", "127.0.0.1:0=127.0.0.1:1", "--files", filepath.Join(t.TempDir(), "files"),
 		}, strings.NewReader("\n"), io.Discard, &stderr)
 	}()
-	stderr.waitFor(t, "waiting for an enrolment token")
-	log := stderr.waitFor(t, "msg=listening")
+	stderr.WaitFor(t, "waiting for an enrolment token")
+	log := stderr.WaitFor(t, "msg=listening")
 	if !strings.Contains(log, "handfast token NAME") {
 		t.Errorf("the log does not say what to do:\n%s", log)
 	}
