@@ -1,6 +1,7 @@
 // Command profiled is handfast-ca serve with a CPU profiler around it: the same parts,
 // wired the same way. The product has no debugging port; this program is only built by
-// the benchmarks. SIGUSR1 starts the profile, SIGTERM writes it and ends.
+// the benchmarks. SIGUSR1 starts the profile, SIGTERM writes it and ends. What was allocated,
+// from the start on, goes to PROFILE.allocs.
 //
 //	profiled DIR PROFILE
 package main
@@ -49,6 +50,11 @@ func run(ctx context.Context, dir home.Dir, profile string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
+	allocations, err := os.Create(profile + ".allocs")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pprof.Lookup("allocs").WriteTo(allocations, 0), allocations.Close()) }()
 	begin := make(chan os.Signal, 1)
 	signal.Notify(begin, syscall.SIGUSR1)
 	go func() {
