@@ -27,6 +27,7 @@ type Process struct {
 
 	mu    sync.Mutex
 	lines []string      // guarded by mu
+	few   bool          // guarded by mu; see KeepFew
 	grown chan struct{} // guarded by mu; closed and replaced at each line
 }
 
@@ -61,11 +62,25 @@ func (p *Process) scan(r io.Reader, scanned chan<- struct{}) {
 	scanner.Buffer(nil, 1<<20)
 	for scanner.Scan() {
 		p.mu.Lock()
+		if p.few && len(p.lines) >= fewLines {
+			p.lines = append(p.lines[:0], p.lines[1:]...)
+		}
 		p.lines = append(p.lines, scanner.Text())
 		close(p.grown)
 		p.grown = make(chan struct{})
 		p.mu.Unlock()
 	}
+}
+
+// fewLines are enough to say why a process ended.
+const fewLines = 32
+
+// KeepFew has the process's output forgotten but for its last lines from now on: for one that
+// prints a million. Lines and WaitLog count from the first line, so they are of no use after it.
+func (p *Process) KeepFew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.few, p.lines = true, p.lines[max(0, len(p.lines)-fewLines):]
 }
 
 // Log returns everything that the process has printed so far.
