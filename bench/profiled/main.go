@@ -1,7 +1,7 @@
 // Command profiled is handfast-ca serve with a CPU profiler around it: the same parts,
 // wired the same way. The product has no debugging port; this program is only built by
 // the benchmarks. SIGUSR1 starts the profile, SIGTERM writes it and ends. What was allocated,
-// from the start on, goes to PROFILE.allocs.
+// from the start on, goes to PROFILE without .prof, with -allocs.prof.
 //
 //	profiled DIR PROFILE
 package main
@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/pprof"
+	"strings"
 	"syscall"
 	"time"
 
@@ -50,7 +51,7 @@ func run(ctx context.Context, dir home.Dir, profile string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	allocations, err := os.Create(profile + ".allocs")
+	allocations, err := os.Create(strings.TrimSuffix(profile, ".prof") + "-allocs.prof")
 	if err != nil {
 		return err
 	}

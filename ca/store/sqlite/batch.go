@@ -3,14 +3,27 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
 )
 
-// gather takes what waits already; it never waits for more, because the previous commit's
-// fsync was the time to gather.
+// mostYields bounds how often the writer lets others go first. Each time it does so again, at least one
+// more has come, and all share what a commit costs.
+const mostYields = 8
+
+// gather takes what waits already. The previous commit's fsync was the time to gather; but its end made everybody
+// who was in it ready to run, and the writer would be back at once, with whoever came first. So it lets run who
+// can, for as long as that brings more. It waits for nobody who is not ready: where there is nobody else, it goes on.
 func (w *writer) gather(first *change) []*change {
+	for range mostYields {
+		waiting := len(w.queue)
+		runtime.Gosched()
+		if len(w.queue) == waiting || waiting >= maxBatch {
+			break
+		}
+	}
 	batch := []*change{first}
 	for len(batch) < maxBatch {
 		select {
