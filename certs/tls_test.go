@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -66,6 +67,34 @@ func shake(t testing.TB, server, client *tls.Config) (atServer, atClient error, 
 	state = conn.ConnectionState()
 	b.Close()
 	return <-done, atClient, state
+}
+
+// A peer's certificates are kept once, however many connections it has: what its second handshake has parsed is
+// for the collector.
+func TestConnectionsShareCertificates(t *testing.T) {
+	w := newWorld(t, time.Now())
+	api, web := w.snapshot(t, "api"), w.snapshot(t, "web")
+	config := ServerConfig(fixed{api, nil}, AllowTrustDomain(w.td))
+	var kept [][]*x509.Certificate
+	for range 2 {
+		a, b := connected(t)
+		defer b.Close()
+		go tls.Client(b, ClientConfig(fixed{web, nil}, api.ID)).Handshake() // the server says how it went
+		server := tls.Server(a, config)
+		if err := server.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		kept = append(kept, server.ConnectionState().PeerCertificates)
+	}
+	if len(kept[0]) != 2 || !slices.Equal(kept[0], kept[1]) {
+		t.Errorf("%d certificates and %d, not the same in memory", len(kept[0]), len(kept[1]))
+	}
+	for i, cert := range kept[1] {
+		if string(cert.Raw) != string(web.Certificate.Certificate[i]) {
+			t.Errorf("certificate %d is not the one that the client showed", i)
+		}
+	}
 }
 
 // connected is both ends of a connection on loopback; net.Pipe has no buffers, and both

@@ -111,10 +111,24 @@ func (e *endpoint) config() *tls.Config {
 
 // verifyConnection runs at the end of every handshake, full or resumed.
 func (e *endpoint) verifyConnection(cs tls.ConnectionState) error {
-	_, err := e.judge(cs.PeerCertificates, func(peer Peer, snap *Snapshot, now time.Time) *Refusal {
+	peer, err := e.judge(cs.PeerCertificates, func(peer Peer, snap *Snapshot, now time.Time) *Refusal {
 		return checkStapled(cs.OCSPResponse, peer.Chain, snap.Revocation, &e.memory.staples, now)
 	})
+	if err == nil && !cs.DidResume { // the list of a session is shared between connections
+		shareCertificates(cs.PeerCertificates, peer.Chain)
+	}
 	return err
+}
+
+// shareCertificates puts certificates that are kept anyway in place of equal ones in a connection's own list.
+// crypto/tls parses what each client shows anew and holds on to it for as long as the connection lasts, which is
+// 7 KB, and most of what an idle connection keeps.
+func shareCertificates(list, kept []*x509.Certificate) {
+	for i, cert := range list {
+		if at := slices.IndexFunc(kept, cert.Equal); at >= 0 {
+			list[i] = kept[at]
+		}
+	}
 }
 
 // judge decides about a peer as of now, and reports a refusal. handshake looks at what

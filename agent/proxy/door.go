@@ -14,14 +14,14 @@ const (
 	lastAcceptPause  = time.Second
 )
 
-// door accepts connections and hands each to its own goroutine, as many at a time as its
+// door accepts connections and hands each to a goroutine, as many at a time as its
 // limit allows. It knows every open one, so that none outlives the process's wish.
 type door struct {
 	listener net.Listener
 	address  string // as configured, for logs
 	slots    chan struct{}
-	handle   func(context.Context, net.Conn)
-	failed   func(error) // an accept that failed and is tried again
+	handle   func(ctx context.Context, conn net.Conn, done func()) // calls done when the connection is at its end
+	failed   func(error)                                           // an accept that failed and is tried again
 
 	strangers *strangers
 
@@ -73,15 +73,14 @@ func (d *door) start(work context.Context, conn net.Conn) {
 	d.mu.Lock()
 	d.open[conn] = struct{}{}
 	d.mu.Unlock()
-	d.wg.Go(func() {
-		defer func() {
-			conn.Close() //nolint:errcheck // closed already, or given up
-			d.mu.Lock()
-			delete(d.open, conn)
-			d.mu.Unlock()
-			<-d.slots
-		}()
-		d.handle(work, conn)
+	d.wg.Add(1)
+	go d.handle(work, conn, func() {
+		conn.Close() //nolint:errcheck // closed already, or given up
+		d.mu.Lock()
+		delete(d.open, conn)
+		d.mu.Unlock()
+		<-d.slots
+		d.wg.Done()
 	})
 }
 

@@ -38,35 +38,42 @@ func (p *Proxy) newInbound(spec Inbound, listener net.Listener) *inboundListener
 	return in
 }
 
-// welcome takes one connection from its handshake to its end.
-func (in *inboundListener) welcome(ctx context.Context, conn net.Conn) {
+// welcome takes one connection through its handshake, and on to where it is served. done is called at its end.
+func (in *inboundListener) welcome(ctx context.Context, conn net.Conn, done func()) {
 	stranger := in.strangers.enter(conn)
-	secure, peer, err := in.handshake(ctx, conn)
+	secure, peer, err := in.handshake(conn)
 	if in.strangers.leave(stranger) {
 		err = errCrowdedOut
 	}
 	if err != nil {
 		in.proxy.refuse(inbound, in.spec.Listen, conn, peer, err)
+		done()
 		return
 	}
 	entry := in.proxy.enter(inbound, in.spec.Listen, in.spec.ExpiryDrain, peer, secure)
-	defer in.proxy.leave(entry)
 	if in.web != nil {
-		in.web.serve(ctx, secure, peer)
-		in.proxy.explained(ctx, entry)
+		go in.serveWeb(ctx, entry, done) // on a small stack: see pump
 		return
 	}
-	err = in.forward(ctx, secure, peer)
-	if err != nil && !in.proxy.explained(ctx, entry) && ctx.Err() == nil {
-		in.proxy.journal.note("connection failed", in.spec.Listen, conn.RemoteAddr().String(), causeOf(err), peer, err)
-	}
+	in.forward(ctx, secure, peer, func(err error) {
+		if err != nil && !in.proxy.explained(ctx, entry) && ctx.Err() == nil {
+			in.proxy.journal.note("connection failed", in.spec.Listen, conn.RemoteAddr().String(), causeOf(err), peer, err)
+		}
+		in.proxy.leave(entry)
+		done()
+	})
+}
+
+func (in *inboundListener) serveWeb(ctx context.Context, entry entry, done func()) {
+	in.web.serve(ctx, entry.secure, entry.live.peer)
+	in.proxy.explained(ctx, entry)
+	in.proxy.leave(entry)
+	done()
 }
 
 // handshake verifies the peer. The peer it returns comes from certs.Verify, with its
-// whole chain, so that it can be judged again.
-func (in *inboundListener) handshake(ctx context.Context, conn net.Conn) (*tls.Conn, certs.Peer, error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
+// whole chain, so that it can be judged again. Closing conn ends it before its time.
+func (in *inboundListener) handshake(conn net.Conn) (*tls.Conn, certs.Peer, error) {
 	var peer certs.Peer
 	byPolicy := certs.AllowPolicy(in.proxy.cfg.Source)
 	allow := func(verified certs.Peer) error {
@@ -79,25 +86,33 @@ func (in *inboundListener) handshake(ctx context.Context, conn net.Conn) (*tls.C
 	}
 	config := certs.ServerConfig(in.proxy.cfg.Source, allow, certs.WithClock(in.proxy.cfg.Now), certs.WithNextProtos(protocols...), certs.WithMemory(&in.proxy.memory))
 	secure := tls.Server(newRawConn(conn), config)
-	err := secure.HandshakeContext(ctx)
-	return secure, peer, err
+	// A deadline, and no context: that would take a goroutine for each handshake.
+	if err := conn.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		return secure, peer, err
+	}
+	if err := secure.Handshake(); err != nil {
+		return secure, peer, err
+	}
+	return secure, peer, conn.SetDeadline(time.Time{})
 }
 
-// forward connects the peer with the local service.
-func (in *inboundListener) forward(ctx context.Context, secure *tls.Conn, peer certs.Peer) error {
+// forward connects the peer with the local service. finished is called once both are at their end.
+func (in *inboundListener) forward(ctx context.Context, secure *tls.Conn, peer certs.Peer, finished func(error)) {
 	local, err := in.dialTarget(ctx)
 	if err != nil {
 		abort(secure)
-		return err
+		finished(err)
+		return
 	}
 	if in.spec.ProxyProtocol {
 		if err := writeProxyHeader(local, secure, peer); err != nil {
 			abort(secure)
 			abort(local)
-			return fmt.Errorf("write the PROXY protocol header to %s: %w", in.spec.Target, err)
+			finished(fmt.Errorf("write the PROXY protocol header to %s: %w", in.spec.Target, err))
+			return
 		}
 	}
-	return pump(local, secure, in.spec.IdleTimeout, in.count)
+	(&pump{local: local, peer: secure, idle: in.spec.IdleTimeout, count: in.count, finished: finished}).start()
 }
 
 func (in *inboundListener) dialTarget(ctx context.Context) (net.Conn, error) {

@@ -37,25 +37,33 @@ func (p *Proxy) newOutbound(spec Outbound, listener net.Listener) *outboundListe
 	return out
 }
 
-// carry takes one local connection to the peer, until both have ended.
-func (out *outboundListener) carry(ctx context.Context, local net.Conn) {
+// carry takes one local connection to the peer. done is called when both have ended.
+func (out *outboundListener) carry(ctx context.Context, local net.Conn, done func()) {
 	secure, peer, err := out.dial(ctx)
 	if err != nil {
 		abort(local) // no orderly end: nothing was delivered
 		out.proxy.refuse(outbound, out.spec.Listen, local, peer, err)
+		done()
 		return
 	}
 	entry := out.proxy.enter(outbound, out.spec.Listen, out.spec.ExpiryDrain, peer, secure)
-	defer out.proxy.leave(entry)
-	err = pump(local, secure, out.spec.IdleTimeout, out.count)
-	if err == nil || out.proxy.explained(ctx, entry) || ctx.Err() != nil {
+	(&pump{local: local, peer: secure, idle: out.spec.IdleTimeout, count: out.count, finished: func(err error) {
+		out.note(ctx, entry, err)
+		out.proxy.leave(entry)
+		done()
+	}}).start()
+}
+
+// note logs how a connection ended that was open.
+func (out *outboundListener) note(ctx context.Context, e entry, err error) {
+	if err == nil || out.proxy.explained(ctx, e) || ctx.Err() != nil {
 		return
 	}
 	what := "connection failed"
 	if refusedByPeer(err) {
 		what = "the peer refused this service; its agent's log has the cause"
 	}
-	out.proxy.journal.note(what, out.spec.Listen, secure.RemoteAddr().String(), causeOf(err), peer, err)
+	out.proxy.journal.note(what, out.spec.Listen, e.secure.RemoteAddr().String(), causeOf(err), e.live.peer, err)
 }
 
 // dial connects to the first address that answers with the right identity.

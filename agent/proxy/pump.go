@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -19,64 +20,82 @@ var (
 // moved for idle. The end of one direction is passed on as such (FIN, close_notify) and the
 // other goes on. A failure, a stream that was cut without close_notify among them, is
 // passed on as a reset, so that nobody takes a part for the whole. Both are closed when
-// it returns.
-func pump(local, peer net.Conn, idle time.Duration, count func(toPeer bool, n int)) error {
-	var moved atomic.Int64 // since an arbitrary start; when bytes moved last
-	start := time.Now()
-	var timedOut atomic.Bool
-	var watch *time.Timer
-	watch = time.AfterFunc(idle, func() {
-		quiet := time.Since(start) - time.Duration(moved.Load())
-		if quiet < idle {
-			watch.Reset(idle - quiet)
-			return
-		}
-		timedOut.Store(true)
-		abort(local)
-		abort(peer)
-	})
-	defer watch.Stop()
-	touch := func(toPeer bool) func(int) {
-		return func(n int) {
-			moved.Store(int64(time.Since(start)))
-			count(toPeer, n)
-		}
-	}
-	var once sync.Once
-	var failed error
-	run := func(err error) {
-		if err == nil {
-			return
-		}
-		once.Do(func() {
-			failed = err
-			abort(local)
-			abort(peer)
-		})
-	}
-	var other sync.WaitGroup
-	other.Go(func() { run(copyOneWay(peer, local, touch(true))) })
-	run(copyOneWay(local, peer, touch(false)))
-	other.Wait()
-	if timedOut.Load() {
-		failed = errIdle
-	}
-	local.Close() //nolint:errcheck // ended or reset already
-	peer.Close()  //nolint:errcheck // ended or reset already
-	return failed
+// finished is called.
+//
+// Each direction has a goroutine of its own from its beginning, and the caller's may end: a stack on which a
+// handshake was made stays large, and most connections wait most of the time.
+type pump struct {
+	local, peer net.Conn
+	idle        time.Duration
+	count       func(toPeer bool, n int)
+	finished    func(error) // called once, by the direction that ends last
+
+	began    time.Time
+	moved    atomic.Int64 // since began; when bytes moved last
+	timedOut atomic.Bool
+	watch    *time.Timer
+	once     sync.Once
+	failed   error
+	running  atomic.Int32 // directions
 }
 
+// start returns at once.
+func (p *pump) start() {
+	p.began = time.Now()
+	p.running.Store(2)
+	p.watch = time.AfterFunc(math.MaxInt64, p.look)
+	p.watch.Reset(p.idle) // not before look can see watch
+	go p.copy(p.peer, p.local)
+	go p.copy(p.local, p.peer)
+}
+
+// look cuts what is idle.
+func (p *pump) look() {
+	quiet := time.Since(p.began) - time.Duration(p.moved.Load())
+	if quiet < p.idle {
+		p.watch.Reset(p.idle - quiet)
+		return
+	}
+	p.timedOut.Store(true)
+	abort(p.local)
+	abort(p.peer)
+}
+
+// copy is one direction.
+func (p *pump) copy(dst, src net.Conn) {
+	if err := p.copyOneWay(dst, src); err != nil {
+		p.once.Do(func() {
+			p.failed = err
+			abort(p.local)
+			abort(p.peer)
+		})
+	}
+	if p.running.Add(-1) > 0 {
+		return
+	}
+	p.watch.Stop()
+	if p.timedOut.Load() {
+		p.failed = errIdle
+	}
+	p.local.Close() //nolint:errcheck // ended or reset already
+	p.peer.Close()  //nolint:errcheck // ended or reset already
+	p.finished(p.failed)
+}
+
+func (p *pump) touch() { p.moved.Store(int64(time.Since(p.began))) }
+
 // copyOneWay copies until src ends, and then ends dst's direction.
-func copyOneWay(dst, src net.Conn, moved func(int)) error {
+func (p *pump) copyOneWay(dst, src net.Conn) error {
 	from, to := sourceOf(src), sinkOf(dst)
 	for {
 		b, err := from.next()
 		if len(b) > 0 {
-			moved(len(b))
+			p.touch()
+			p.count(dst == p.peer, len(b))
 			if err := to(b); err != nil {
 				return &sideError{writing: true, conn: dst, err: err}
 			}
-			moved(0)
+			p.touch()
 		}
 		if errors.Is(err, io.EOF) {
 			if truncated(src) {

@@ -25,7 +25,10 @@ func TestBusyConnectionsAreNotIdle(t *testing.T) {
 		local, nearLocal := net.Pipe()
 		peer, nearPeer := net.Pipe()
 		done := make(chan error, 1)
-		go func() { done <- pump(nearLocal, nearPeer, time.Minute, func(bool, int) {}) }()
+		(&pump{
+			local: nearLocal, peer: nearPeer, idle: time.Minute,
+			count: func(bool, int) {}, finished: func(err error) { done <- err },
+		}).start()
 		for i := range 6 { // much longer than the timeout altogether, one way and the other
 			from, to := local, peer
 			if i%2 == 1 {
