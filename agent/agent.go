@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/handfast/handfast/agent/holder"
+	"github.com/handfast/handfast/agent/pace"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/certs/feed"
@@ -248,7 +249,7 @@ func (a *Agent) setCredential(cred *credential) {
 	}
 	a.cred = cred
 	a.stapler.use(cred.cert, cred.issuer)
-	a.renewAt = spread(cred.renewAfter, a.now(), cred.notAfter().Sub(cred.notBefore()), a.jitter())
+	a.renewAt = pace.Spread(cred.renewAfter, a.now(), cred.notAfter().Sub(cred.notBefore()), a.jitter())
 }
 
 // feedReady returns why peers cannot be judged by the feed, if the CA has one.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/handfast/handfast/agent/pace"
 )
 
 // Config is what an agent needs. Only Token is usually set, and StateDir.
@@ -70,7 +72,7 @@ func (c *Config) fill() {
 		c.Now = time.Now
 	}
 	if c.Jitter == nil {
-		c.Jitter = randomJitter
+		c.Jitter = pace.Jitter
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

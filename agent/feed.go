@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/agent/holder"
+	"github.com/handfast/handfast/agent/pace"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/certs/feed"
@@ -59,8 +60,8 @@ func (a *Agent) newFeed(domain string, view *feed.View) {
 
 // feedDelay is the pause after so many failures in a row.
 func (a *Agent) feedDelay(failures int, err error) time.Duration {
-	retry := backoff{jitter: a.jitter, delay: firstDelay << min(failures-1, 5)}
-	return min(retry.next(err, 0), longestFeedDelay)
+	retry := pace.Backoff{Jitter: a.jitter, Failures: min(failures-1, 5)}
+	return min(retry.Next(err, 0), longestFeedDelay)
 }
 
 // feedPatience is for how long the newest statement may be relied on.

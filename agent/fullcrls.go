@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/handfast/handfast/agent/pace"
 	"github.com/handfast/handfast/certs/feed"
 )
 
@@ -33,7 +34,7 @@ func (a *Agent) noteWanted(entries []feed.Entry) {
 // followCRLs keeps the full CRLs of the issuers that the feed covers, for programs that read files, until
 // round ends: it looks after each news, and as a CRL's end comes nearer.
 func (a *Agent) followCRLs(round context.Context, client CA) {
-	retry := backoff{jitter: a.jitter}
+	retry := pace.Backoff{Jitter: a.jitter}
 	etags := make(map[string]string)
 	for round.Err() == nil {
 		err := a.refreshCRLs(round, client, etags)
@@ -42,10 +43,10 @@ func (a *Agent) followCRLs(round context.Context, client CA) {
 		case round.Err() != nil:
 			return
 		case err == nil:
-			retry.reset()
+			retry.Reset()
 			wait = a.nextCRLs()
 		default:
-			wait = min(retry.next(err, 0), longestFeedDelay)
+			wait = min(retry.Next(err, 0), longestFeedDelay)
 			if !errors.Is(err, errCRLBehind) {
 				a.fail("crl", err, wait)
 			}

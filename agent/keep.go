@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/handfast/handfast/agent/pace"
 	"github.com/handfast/handfast/certs"
 )
 
@@ -54,14 +55,14 @@ func (a *Agent) acknowledge() {
 
 // keep makes the view durable until ctx ends: news at once, mere freshness now and then and at the end.
 func (a *Agent) keep(ctx context.Context) {
-	retry := backoff{jitter: a.jitter}
+	retry := pace.Backoff{Jitter: a.jitter}
 	for {
 		wait := tellFreshness
 		if err := a.saveView(); err != nil {
-			wait = min(retry.next(err, 0), longestFeedDelay)
+			wait = min(retry.Next(err, 0), longestFeedDelay)
 			a.fail("save", err, wait)
 		} else {
-			retry.reset()
+			retry.Reset()
 		}
 		if ctx.Err() != nil {
 			return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/handfast/handfast/agent/pace"
 	"github.com/handfast/handfast/ca/api"
 )
 
@@ -27,7 +28,7 @@ type verdict struct {
 // rotate is the life of the certificate: enrol once, renew in time, rekey after a long
 // power-off, enrol again when nothing else helps. It returns when ctx ends.
 func (a *Agent) rotate(ctx context.Context) {
-	retry, save := backoff{jitter: a.jitter}, backoff{jitter: a.jitter}
+	retry, save := pace.Backoff{Jitter: a.jitter}, pace.Backoff{Jitter: a.jitter}
 	for ctx.Err() == nil {
 		next, at := a.plan(a.now())
 		if next == purposeWait {
@@ -43,7 +44,7 @@ func (a *Agent) rotate(ctx context.Context) {
 			a.plead(err)
 			sleep(ctx, tokenPoll)
 		default:
-			wait := retry.next(err, a.remaining())
+			wait := retry.Next(err, a.remaining())
 			a.fail(string(next), err, wait)
 			a.sleepForToken(ctx, next, wait)
 		}
@@ -55,26 +56,26 @@ var errDueAtOnce = errors.New("the certificate that was just issued is due for r
 
 // settle ends the backoff after a success, unless what was issued is due again at once: then
 // each success would lead to the next request, as fast as the CA answers.
-func (a *Agent) settle(ctx context.Context, retry *backoff) {
+func (a *Agent) settle(ctx context.Context, retry *pace.Backoff) {
 	next, _ := a.plan(a.now())
 	if next == purposeWait {
-		retry.reset()
+		retry.Reset()
 		return
 	}
-	wait := retry.next(nil, 0)
+	wait := retry.Next(nil, 0)
 	a.fail(string(next), errDueAtOnce, wait)
 	sleep(ctx, wait)
 }
 
 // waitForRenewal sleeps until at. What could not be saved is tried again meanwhile.
-func (a *Agent) waitForRenewal(ctx context.Context, at time.Time, save *backoff) {
+func (a *Agent) waitForRenewal(ctx context.Context, at time.Time, save *pace.Backoff) {
 	err := a.saveUnsaved()
 	if err == nil {
-		save.reset()
+		save.Reset()
 		a.sleepUntil(ctx, at)
 		return
 	}
-	wait := save.next(err, 0)
+	wait := save.Next(err, 0)
 	a.note("save", err, wait)
 	a.logger.Error("state could not be saved: a restart would lose the certificate in use", "cause", err, "retry_in", wait)
 	sleep(ctx, min(wait, max(at.Sub(a.now()), 0)))

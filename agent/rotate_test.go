@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/internal/logtest"
 )
 
@@ -48,33 +47,6 @@ func TestRotatesAtTwoThirdsWithAFreshKey(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-func TestJitterSpreadsRenewals(t *testing.T) {
-	base := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	issued := base.Add(-40 * time.Minute)
-	early, late := spread(base, issued, time.Hour, 0), spread(base, issued, time.Hour, 0.999)
-	if got := base.Sub(early); got != 3*time.Minute {
-		t.Errorf("earliest is %v before; want 3m, a twentieth of the life", got)
-	}
-	if got := late.Sub(base); got < 2*time.Minute || got > 3*time.Minute {
-		t.Errorf("latest is %v after; want almost 3m", got)
-	}
-	soon := spread(base, base.Add(-4*time.Second), time.Hour, 0)
-	if got := base.Sub(soon); got != time.Second {
-		t.Errorf("a renewal in 4s is moved by %v; want 1s, a quarter of it", got)
-	}
-	if got := spread(base, base.Add(-8*time.Second), time.Hour, 0); got != base.Add(-2*time.Second) {
-		t.Errorf("a renewal due in 8s is moved to %v before; want 2s, or it would come at once, again and again", base.Sub(got))
-	}
-	if got := spread(base, base.Add(time.Minute), time.Hour, 0); got != base {
-		t.Errorf("an overdue renewal is moved to %v", got)
-	}
-	for range 1000 {
-		if j := randomJitter(); j < 0 || j >= 1 {
-			t.Fatalf("jitter %v is not in [0,1)", j)
-		}
-	}
 }
 
 func TestRenewalTimeIgnoresWishesOutsideTheLife(t *testing.T) {
@@ -159,34 +131,4 @@ func TestOutageBacksOffAndTriesMoreOftenTowardsTheEnd(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestBackoffHonoursRetryAfterAndJitter(t *testing.T) {
-	busy := &api.Error{Code: api.CodeRateLimited, RetryAfter: time.Minute}
-	fixed := func(j float64) *backoff { return &backoff{jitter: func() float64 { return j }} }
-	if got := fixed(0).next(busy, 0); got != time.Minute {
-		t.Errorf("waits %v; want Retry-After", got)
-	}
-	if got := fixed(0.5).next(busy, 0); got <= time.Minute || got > 66*time.Second {
-		t.Errorf("waits %v; want a little more than Retry-After, or all come at once", got)
-	}
-	forever := &api.Error{Code: api.CodeUnavailable, RetryAfter: 24 * time.Hour}
-	if got := fixed(0).next(forever, 0); got != longestAdvice {
-		t.Errorf("waits %v; want at most %v", got, longestAdvice)
-	}
-	b := fixed(0.999)
-	var last time.Duration
-	for range 20 {
-		last = b.next(errDown, 0)
-	}
-	if last > longestDelay || last < longestDelay*9/10 {
-		t.Errorf("the longest delay is %v; want about %v", last, longestDelay)
-	}
-	if got := b.next(errDown, time.Minute); got > 6*time.Second {
-		t.Errorf("waits %v with a minute of life left", got)
-	}
-	b.reset()
-	if got := b.next(errDown, 0); got > firstDelay {
-		t.Errorf("after a success waits %v", got)
-	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/handfast/handfast/agent/pace"
 	"github.com/handfast/handfast/certs"
 )
 
@@ -47,7 +48,7 @@ type stapled struct {
 	shown  *tls.Certificate // cert with staple
 
 	due     time.Time // of the next fetch
-	retry   backoff
+	retry   pace.Backoff
 	problem error // of the last fetch
 }
 
@@ -67,7 +68,7 @@ func (s *stapler) use(cert *tls.Certificate, issuer *x509.Certificate) {
 	if before != nil && sameIdentity(before.cert.Leaf, cert.Leaf) {
 		s.last = before
 	}
-	s.own = &stapled{cert: cert, issuer: issuer, url: responderOf(cert.Leaf), due: now, retry: backoff{jitter: s.jitter}}
+	s.own = &stapled{cert: cert, issuer: issuer, url: responderOf(cert.Leaf), due: now, retry: pace.Backoff{Jitter: s.jitter}}
 	if staple, err := certs.CheckStaple(s.saved, cert.Leaf, issuer, now); err == nil {
 		s.own.take(staple, now, s.jitter())
 		s.own.due = now // what it says may have changed since
@@ -134,7 +135,7 @@ func (c *stapled) take(staple certs.Staple, now time.Time, jitter float64) {
 	shown := *c.cert
 	shown.OCSPStaple = staple.DER
 	c.staple, c.shown, c.problem = staple, &shown, nil
-	c.retry.reset()
+	c.retry.Reset()
 	c.due = stapleDue(staple, now, jitter)
 }
 
@@ -142,7 +143,7 @@ func (c *stapled) take(staple certs.Staple, now time.Time, jitter float64) {
 // than that: then a quarter of what is left, so that the fetches do not come faster and faster.
 func stapleDue(staple certs.Staple, now time.Time, jitter float64) time.Time {
 	life := staple.NextUpdate.Sub(staple.ThisUpdate)
-	due := spread(staple.ThisUpdate.Add(life/2), now, life, jitter)
+	due := pace.Spread(staple.ThisUpdate.Add(life/2), now, life, jitter)
 	if soonest := now.Add(max(staple.NextUpdate.Sub(now)/4, stapleAgain)); due.Before(soonest) && !due.After(now) {
 		return soonest
 	}
@@ -240,7 +241,7 @@ func (c *stapled) fail(err error, now time.Time) {
 		left = c.staple.NextUpdate.Sub(now)
 	}
 	c.problem = err
-	c.due = now.Add(c.retry.next(nil, left))
+	c.due = now.Add(c.retry.Next(nil, left))
 }
 
 func (s *stapler) ask(ctx context.Context, own *stapled) (certs.Staple, error) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/handfast/handfast/agent/pace"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs/feed"
 )
@@ -27,7 +28,7 @@ var errNotSaved = errors.New("it could not be saved")
 // followState fetches what the CA says about this service, at once and then whenever the feed names other
 // versions than were fetched, until round ends.
 func (a *Agent) followState(round context.Context, client CA, cred *credential) {
-	retry := backoff{jitter: a.jitter}
+	retry := pace.Backoff{Jitter: a.jitter}
 	var etag string
 	for {
 		// A feed that names new versions again and again must not keep this host busy.
@@ -41,10 +42,10 @@ func (a *Agent) followState(round context.Context, client CA, cred *credential) 
 			return
 		case err == nil:
 			etag = next
-			retry.reset()
+			retry.Reset()
 		default:
 			etag = "" // so that what could not be applied is asked for again
-			wait = retry.next(err, 0)
+			wait = retry.Next(err, 0)
 			a.fail("watch", err, wait)
 		}
 		if !a.waitForVersions(round, wait, err != nil) {

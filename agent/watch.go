@@ -24,7 +24,7 @@ func (a *Agent) watch(ctx context.Context) {
 			continue
 		}
 		if !a.round(ctx, cred) {
-			waitChange(ctx, changed, firstDelay)
+			waitChange(ctx, changed, again)
 		}
 	}
 }
@@ -38,7 +38,7 @@ func (a *Agent) round(ctx context.Context, cred *credential) bool {
 	defer expiry.Stop()
 	client, err := a.caSession(cred)
 	if err != nil {
-		a.fail("watch", err, firstDelay)
+		a.fail("watch", err, again)
 		return false
 	}
 	a.mu.Lock()

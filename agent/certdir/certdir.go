@@ -22,6 +22,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/handfast/handfast/agent/pace"
 	"github.com/handfast/handfast/certs"
 )
 
@@ -139,7 +140,7 @@ func (w *Writer) own(path string, mode fs.FileMode) error {
 // Run writes each state until ctx ends, and then returns nil. Failures are logged, counted and
 // tried again; the last good files stay.
 func (w *Writer) Run(ctx context.Context) error {
-	retry := backoff{jitter: w.cfg.Jitter}
+	retry := pace.Backoff{Jitter: w.cfg.Jitter}
 	reload := false // the files changed and the program does not know yet
 	for ctx.Err() == nil {
 		changed := w.cfg.Source.Changed()
@@ -151,7 +152,7 @@ func (w *Writer) Run(ctx context.Context) error {
 			}
 		}
 		if err == nil {
-			retry.reset()
+			retry.Reset()
 			select {
 			case <-changed:
 			case <-ctx.Done():
@@ -161,7 +162,7 @@ func (w *Writer) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		wait := retry.next()
+		wait := retry.Next(err, 0)
 		w.cfg.Logger.Error("certificate files: it is tried again", "directory", w.cfg.Dir, "cause", err, "retry_in", wait)
 		timer := time.NewTimer(wait)
 		select {

@@ -140,23 +140,6 @@ func (b *limitedBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// backoff of what failed: a second, doubling, up to five minutes, with up to a half of it as jitter.
-type backoff struct {
-	jitter func() float64
-	delay  time.Duration
-}
-
-func (b *backoff) next() time.Duration {
-	if b.delay == 0 {
-		b.delay = time.Second
-	}
-	wait := b.delay
-	b.delay = min(2*b.delay, 5*time.Minute)
-	return wait + time.Duration(b.jitter()*float64(wait/2))
-}
-
-func (b *backoff) reset() { b.delay = 0 }
-
 // metrics are the files'.
 type metrics struct {
 	writes, reloads *prometheus.CounterVec

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/handfast/handfast/agent/pace"
 	"github.com/handfast/handfast/ca/api"
 )
 
@@ -56,7 +57,7 @@ type agent struct {
 	key       *ecdsa.PrivateKey
 	notBefore time.Time
 	notAfter  time.Time
-	delay     time.Duration // of the next failure, as an agent's backoff
+	retry     pace.Backoff
 	due       time.Time
 	renewAt   time.Time // when the renewal fell due first
 	ownKey    bool
@@ -128,7 +129,8 @@ func (a *agent) take(issued *api.Issued, key *ecdsa.PrivateKey) error {
 	if err != nil {
 		return err
 	}
-	a.chain, a.key, a.notBefore, a.notAfter, a.delay = issued.Chain, key, leaf.NotBefore, leaf.NotAfter, 0
+	a.chain, a.key, a.notBefore, a.notAfter = issued.Chain, key, leaf.NotBefore, leaf.NotAfter
+	a.retry.Reset()
 	a.renewAt = issued.RenewAfter
 	return nil
 }
@@ -209,7 +211,7 @@ func (f *Fleet) renew(ctx context.Context, a *agent) {
 				f.overdue = now
 			}
 			a.dead = false
-			a.due = spread(a.renewAt, now, f.cfg.Life)
+			a.due = pace.Spread(a.renewAt, now, f.cfg.Life, pace.Jitter())
 			a.renewAt = a.due
 		}
 	}
@@ -233,7 +235,7 @@ func (f *Fleet) failed(a *agent, err error, now time.Time) {
 		a.dead = true
 		f.expired++
 	}
-	a.due = now.Add(a.backoff(err, a.notAfter.Sub(now)))
+	a.due = now.Add(a.retry.Next(err, a.notAfter.Sub(now)))
 }
 
 func (f *Fleet) ask(ctx context.Context, a *agent, csr []byte) (*api.Issued, error) {

@@ -1,11 +1,8 @@
 package fleet
 
 import (
-	"errors"
 	"testing"
 	"time"
-
-	"github.com/handfast/handfast/ca/api"
 )
 
 func TestQueueHandsOutWhoIsDueFirst(t *testing.T) {
@@ -25,41 +22,6 @@ func TestQueueHandsOutWhoIsDueFirst(t *testing.T) {
 	}
 	if a, left := q.due(now); a != nil || left <= 0 {
 		t.Errorf("an empty queue gives %v after %v", a, left)
-	}
-}
-
-// Who has little life left asks often, and nobody comes before the CA has said.
-func TestBackoff(t *testing.T) {
-	advised := &api.Error{Code: api.CodeRateLimited, RetryAfter: time.Minute}
-	for range 100 {
-		a := new(agent)
-		if wait := a.backoff(errors.New("down"), time.Hour); wait < firstDelay/2 || wait > firstDelay {
-			t.Fatalf("the first wait is %v", wait)
-		}
-		for range 20 {
-			if wait := a.backoff(errors.New("down"), 20*time.Second); wait > 2*time.Second {
-				t.Fatalf("with 20 s left it waits %v", wait)
-			}
-		}
-		if wait := a.backoff(errors.New("down"), time.Hour); wait < longestDelay/2 || wait > longestDelay {
-			t.Fatalf("after many failures it waits %v", wait)
-		}
-		if wait := a.backoff(advised, 20*time.Second); wait < time.Minute || wait > 66*time.Second {
-			t.Fatalf("told to wait a minute it waits %v", wait)
-		}
-	}
-}
-
-func TestSpreadStaysNear(t *testing.T) {
-	now := time.Unix(1000, 0)
-	for range 100 {
-		at := now.Add(10 * time.Minute)
-		if moved := spread(at, now, time.Hour).Sub(at).Abs(); moved > 150*time.Second {
-			t.Fatalf("a renewal in ten minutes is moved by %v, over a quarter of that", moved)
-		}
-		if got := spread(now.Add(-time.Second), now, time.Hour); got != now.Add(-time.Second) {
-			t.Fatalf("what is overdue is moved to %v", got)
-		}
 	}
 }
 

@@ -2,11 +2,7 @@ package fleet
 
 import (
 	"container/heap"
-	"errors"
-	"math/rand/v2"
 	"time"
-
-	"github.com/handfast/handfast/ca/api"
 )
 
 // queue is the agents by the time at which they are due.
@@ -36,37 +32,4 @@ func (q *queue) due(now time.Time) (*agent, time.Duration) {
 		return nil, left
 	}
 	return heap.Pop(&q.heap).(*agent), 0
-}
-
-// The real agent's schedule, as docs/architecture.md describes it and package agent has it
-// in schedule.go.
-const (
-	firstDelay    = time.Second
-	longestDelay  = 5 * time.Minute
-	longestAdvice = 15 * time.Minute
-)
-
-// backoff is how long to wait after a failure.
-func (a *agent) backoff(err error, remaining time.Duration) time.Duration {
-	if a.delay == 0 {
-		a.delay = firstDelay
-	}
-	wait := a.delay
-	a.delay = min(2*a.delay, longestDelay)
-	if remaining > 0 {
-		wait = min(wait, max(remaining/10, firstDelay))
-	}
-	wait = wait/2 + time.Duration(rand.Float64()*float64(wait/2))
-	var refused *api.Error
-	if errors.As(err, &refused) && refused.RetryAfter > 0 {
-		advised := min(refused.RetryAfter, longestAdvice)
-		wait = max(wait, advised+time.Duration(rand.Float64()*float64(advised/10)))
-	}
-	return wait
-}
-
-// spread moves a renewal by up to a twentieth of the certificate's life to either side.
-func spread(at, now time.Time, life time.Duration) time.Time {
-	width := min(life/10, max(at.Sub(now)/2, 0))
-	return at.Add(time.Duration((rand.Float64() - 0.5) * float64(width)))
 }
