@@ -3,28 +3,33 @@
 package logging
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 )
 
 // New returns a logger that writes to w. level is debug, info, warn or error; format is
-// text or json.
+// text or json. A line is written when the call that logs it returns; lines of several goroutines may share a call of w.Write, and
+// no two calls overlap.
 func New(w io.Writer, level, format string) (*slog.Logger, error) {
 	var threshold slog.Level
 	if err := threshold.UnmarshalText([]byte(level)); err != nil {
 		return nil, fmt.Errorf("log level %q: use debug, info, warn or error", level)
 	}
 	options := &slog.HandlerOptions{Level: threshold}
+	var layout func(io.Writer) slog.Handler
 	switch format {
 	case "text":
-		return slog.New(contextHandler{slog.NewTextHandler(w, options)}), nil
+		layout = func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, options) }
 	case "json":
-		return slog.New(contextHandler{slog.NewJSONHandler(w, options)}), nil
+		layout = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, options) }
 	default:
 		return nil, fmt.Errorf("log format %q: use text or json", format)
 	}
+	return slog.New(newHandler(&together{w: w}, threshold, layout)), nil
 }
 
 type attrsKey struct{}
@@ -36,21 +41,63 @@ func With(ctx context.Context, attrs ...slog.Attr) context.Context {
 	return context.WithValue(ctx, attrsKey{}, append(before[:len(before):len(before)], attrs...))
 }
 
-// contextHandler adds the context's attributes to each record.
-type contextHandler struct{ slog.Handler }
+// handler adds the context's attributes to each record. It lays lines out by slog's own handlers, each of which writes
+// into a buffer of its own: slog would hold a lock while a line is written, so that no other could join it.
+type handler struct {
+	out       io.Writer
+	threshold slog.Level
+	layout    func(io.Writer) slog.Handler
+	pens      *sync.Pool // of *pen
+}
 
-func (h contextHandler) Handle(ctx context.Context, record slog.Record) error {
+// pen is a handler with the buffer that it writes into. One goroutine at a time has it.
+type pen struct {
+	slog.Handler
+	line bytes.Buffer
+}
+
+// maxKeptLine is how long a line may be whose buffer is used again.
+const maxKeptLine = 16 << 10
+
+func newHandler(out io.Writer, threshold slog.Level, layout func(io.Writer) slog.Handler) *handler {
+	return &handler{out: out, threshold: threshold, layout: layout, pens: &sync.Pool{New: func() any {
+		p := &pen{}
+		p.Handler = layout(&p.line)
+		return p
+	}}}
+}
+
+// Enabled implements slog.Handler.
+func (h *handler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.threshold }
+
+// Handle implements slog.Handler.
+func (h *handler) Handle(ctx context.Context, record slog.Record) error {
 	if attrs, ok := ctx.Value(attrsKey{}).([]slog.Attr); ok {
 		record = record.Clone()
 		record.AddAttrs(attrs...)
 	}
-	return h.Handler.Handle(ctx, record)
+	p := h.pens.Get().(*pen)
+	defer h.put(p)
+	if err := p.Handle(ctx, record); err != nil {
+		return err
+	}
+	_, err := h.out.Write(p.line.Bytes())
+	return err
 }
 
-func (h contextHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return contextHandler{h.Handler.WithAttrs(attrs)}
+func (h *handler) put(p *pen) {
+	p.line.Reset()
+	if p.line.Cap() <= maxKeptLine {
+		h.pens.Put(p)
+	}
 }
 
-func (h contextHandler) WithGroup(name string) slog.Handler {
-	return contextHandler{h.Handler.WithGroup(name)}
+// WithAttrs implements slog.Handler.
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return newHandler(h.out, h.threshold, func(w io.Writer) slog.Handler { return h.layout(w).WithAttrs(attrs) })
+}
+
+// WithGroup implements slog.Handler.
+func (h *handler) WithGroup(name string) slog.Handler {
+	return newHandler(h.out, h.threshold, func(w io.Writer) slog.Handler { return h.layout(w).WithGroup(name) })
 }
