@@ -14,7 +14,8 @@ import (
 const (
 	purgeBatch        = 100 // rows in one transaction: some milliseconds of the writer's time
 	purgePause        = 10 * time.Millisecond
-	purgeShare        = 3 // the pause is that many times as long as the transaction, at least
+	purgeShare        = 3                // the pause is that many times as long as the transaction, at least
+	purgeFirst        = 30 * time.Second // after the start, so that a CA that never runs for long forgets, too
 	purgeInterval     = 10 * time.Minute
 	responderInterval = time.Minute
 	probeFresh        = time.Second // how long Ready believes the last probe
@@ -39,22 +40,29 @@ func (c *CA) Run(ctx context.Context) error {
 		return err
 	}
 	var group errgroup.Group
-	group.Go(func() error { c.every(ctx, responderInterval, "responder", c.RotateResponders); return nil })
-	group.Go(func() error { c.every(ctx, responderInterval, taskFeedSigner, c.RotateFeedSigner); return nil })
-	group.Go(func() error { c.every(ctx, purgeInterval, "purge", c.purge); return nil })
+	group.Go(func() error {
+		c.every(ctx, responderInterval, responderInterval, "responder", c.RotateResponders)
+		return nil
+	})
+	group.Go(func() error {
+		c.every(ctx, responderInterval, responderInterval, taskFeedSigner, c.RotateFeedSigner)
+		return nil
+	})
+	group.Go(func() error { c.every(ctx, purgeFirst, purgeInterval, "purge", c.purge); return nil })
 	group.Go(func() error { c.forwardChanges(ctx); return nil })
 	return group.Wait()
 }
 
-// every runs task now and then, and goes on after a failure.
-func (c *CA) every(ctx context.Context, interval time.Duration, name string, task func(context.Context) error) {
-	ticker := time.NewTicker(interval)
+// every runs task after first, then at each interval, and goes on after a failure.
+func (c *CA) every(ctx context.Context, first, interval time.Duration, name string, task func(context.Context) error) {
+	ticker := time.NewTicker(first)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			ticker.Reset(interval)
 		}
 		if err := task(ctx); err != nil && ctx.Err() == nil {
 			c.metrics.failures.WithLabelValues(name).Inc()
