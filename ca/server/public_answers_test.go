@@ -143,7 +143,7 @@ func (w *world) answers(raw string) string {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(w.public, "http://"))
 	must(w.t, err)
 	defer conn.Close()
-	must(w.t, conn.SetDeadline(time.Now().Add(5*time.Second)))
+	must(w.t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(conn, raw)
 	must(w.t, err)
 	var all strings.Builder

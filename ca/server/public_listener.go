@@ -13,15 +13,16 @@ import (
 // still sends read the answer.
 type publicListener struct {
 	net.Listener
-	ended chan struct{} // closed by Close
-	once  sync.Once
+	goodbye time.Duration // how long a client that still sends is read to its end
+	ended   chan struct{} // closed by Close
+	once    sync.Once
 
 	mu   sync.Mutex
 	open map[*publicConn]struct{} // guarded by mu
 }
 
-func newPublicListener(l net.Listener) *publicListener {
-	return &publicListener{Listener: l, ended: make(chan struct{}), open: make(map[*publicConn]struct{})}
+func newPublicListener(l net.Listener, goodbye time.Duration) *publicListener {
+	return &publicListener{Listener: l, goodbye: goodbye, ended: make(chan struct{}), open: make(map[*publicConn]struct{})}
 }
 
 // Accept waits while the process has no descriptor left: fasthttp would stop serving.
@@ -70,10 +71,7 @@ func (l *publicListener) cut() {
 	}
 }
 
-const (
-	lingerFor  = 500 * time.Millisecond
-	lingerUpTo = 1 << 20
-)
+const lingerUpTo = 1 << 20
 
 // publicConn is a connection of a publicListener.
 type publicConn struct {
@@ -89,7 +87,7 @@ func (c *publicConn) Close() error {
 	delete(c.listener.open, c)
 	c.listener.mu.Unlock()
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); c.unread && ok {
-		if half.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(lingerFor)) == nil {
+		if half.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(c.listener.goodbye)) == nil {
 			io.CopyN(io.Discard, c.Conn, lingerUpTo) //nolint:errcheck // it ends in an error by design
 		}
 	}

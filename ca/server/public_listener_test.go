@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,7 +37,7 @@ func (*scarce) Close() error { return nil }
 
 func TestPublicListenerOutlivesALackOfDescriptors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newPublicListener(&scarce{failures: []error{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED, syscall.EMFILE}})
+		l := newPublicListener(&scarce{failures: []error{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED, syscall.EMFILE}}, goodbye)
 		begin := time.Now()
 		if conn, err := l.Accept(); err != nil || conn == nil {
 			t.Errorf("after a lack of descriptors: %v", err)
@@ -44,11 +45,11 @@ func TestPublicListenerOutlivesALackOfDescriptors(t *testing.T) {
 		if waited := time.Since(begin); waited != (5+10+20+40)*time.Millisecond {
 			t.Errorf("waited %v", waited)
 		}
-		l = newPublicListener(&scarce{failures: []error{syscall.EINVAL}})
+		l = newPublicListener(&scarce{failures: []error{syscall.EINVAL}}, goodbye)
 		if _, err := l.Accept(); !errors.Is(err, syscall.EINVAL) {
 			t.Errorf("an error that stays: %v", err)
 		}
-		l = newPublicListener(&scarce{failures: []error{syscall.EMFILE}})
+		l = newPublicListener(&scarce{failures: []error{syscall.EMFILE}}, goodbye)
 		l.Close()
 		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("closed while it waits: %v", err)
@@ -148,9 +149,10 @@ func TestPublicSlowClientsAreCut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// On a busy machine this comes too late, and the end is a reset. That there is one counts.
 		io.WriteString(conn, sent)
-		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if _, err := io.Copy(io.Discard, conn); err != nil {
+		conn.SetReadDeadline(time.Now().Add(time.Minute))
+		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("after %q: %v", sent, err)
 		}
 		conn.Close()
@@ -162,7 +164,7 @@ func TestPublicShutdownFinishesAndThenCuts(t *testing.T) {
 		name   string
 		limit  time.Duration
 		leaves bool // the request ends in time
-	}{{"in time", 5 * time.Second, true}, {"too late", 50 * time.Millisecond, false}} {
+	}{{"in time", time.Minute, true}, {"too late", 50 * time.Millisecond, false}} {
 		t.Run(test.name, func(t *testing.T) {
 			w := wayward{entered: make(chan struct{}), leave: make(chan struct{})}
 			s, _ := newServer(t, func(cfg *Config) { cfg.Revocations, cfg.Limits.Shutdown = w, test.limit })
@@ -170,7 +172,7 @@ func TestPublicShutdownFinishesAndThenCuts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			public := s.newPublicServer(newPublicListener(inner))
+			public := s.newPublicServer(newPublicListener(inner, goodbye))
 			served := make(chan error, 1)
 			go func() { served <- public.serve() }()
 			answered := make(chan error, 1)
@@ -209,7 +211,7 @@ func TestPublicShutdownBeforeServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	public := s.newPublicServer(newPublicListener(inner))
+	public := s.newPublicServer(newPublicListener(inner, goodbye))
 	if err := public.shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}

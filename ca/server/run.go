@@ -140,7 +140,7 @@ func (s *Server) servers(l *Listeners) []door {
 	https.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
 		api.FeedProtocol: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { s.serveStream(conn) },
 	}
-	public := s.newPublicServer(newPublicListener(l.Public))
+	public := s.newPublicServer(newPublicListener(l.Public, s.goodbye))
 	doors := []door{
 		{name: "API", listener: l.API, run: func() error { return https.ServeTLS(l.API, "", "") }, shutdown: shutdownHTTP(https)},
 		{name: "public", listener: l.Public, run: public.serve, shutdown: public.shutdown},

@@ -21,10 +21,14 @@ type Server struct {
 	readiness readiness
 	chorus    *chorus
 	started   time.Time
+	goodbye   time.Duration // the constant's, but for tests
 
 	stop     sync.Once
 	stopping chan struct{} // closed when the shutdown begins
 }
+
+// goodbye is how long a client that is dismissed has to take the last message, and then to hang up.
+const goodbye = time.Second
 
 // New makes the handlers. It issues nothing and listens nowhere: see Run.
 func New(cfg Config) (*Server, error) {
@@ -37,6 +41,7 @@ func New(cfg Config) (*Server, error) {
 		metrics:  newMetrics(cfg.Registerer),
 		limiter:  newLimiter(cfg.Limits, cfg.Now),
 		started:  cfg.Now().UTC(),
+		goodbye:  goodbye,
 		stopping: make(chan struct{}),
 		chorus:   newChorus(cfg.Feed),
 	}

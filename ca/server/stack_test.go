@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -24,6 +25,7 @@ type stack struct {
 	server   *Server
 	api      string // https://127.0.0.1:PORT
 	public   string
+	connect  func(context.Context) (net.Conn, error) // to the API
 	logs     *logtest.Buffer
 	registry *prometheus.Registry
 	stop     context.CancelFunc
@@ -49,6 +51,7 @@ func newServer(t testing.TB, modify func(*Config)) (*Server, *stack) {
 		IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Name: "test", Version: "1",
 		Logger:     logger,
 		Registerer: registry, Gatherer: registry,
+		Limits: patient(),
 	}
 	if modify != nil {
 		modify(&cfg)
@@ -57,6 +60,7 @@ func newServer(t testing.TB, modify func(*Config)) (*Server, *stack) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.goodbye = time.Minute // no busy client comes too late for the last message
 	return s, &stack{fakeCA: f, t: t, server: s, logs: logs, registry: registry}
 }
 
@@ -69,13 +73,16 @@ func start(t testing.TB, modify func(*Config)) *stack {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	st.api, st.public = "https://"+l.API.Addr().String(), "http://"+l.Public.Addr().String()
+	st.connect = func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", l.API.Addr().String())
+	}
 	st.stop, st.done = cancel, make(chan error, 1)
 	go func() { st.done <- s.Run(ctx, l) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
 		case <-st.done:
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Error("the server did not stop")
 		}
 	})

@@ -21,8 +21,6 @@ import (
 const (
 	// silence is how long an agent may say nothing: it repeats itself every api.FeedAlive.
 	silence = 3 * api.FeedAlive
-	// goodbye is how long an agent has to take the last message, and then to hang up.
-	goodbye = time.Second
 	// piece is how much is written under one deadline, so that a large snapshot may take its time.
 	piece = 64 << 10
 )
@@ -279,7 +277,7 @@ func (st *stream) end(cause error) {
 		return
 	}
 	_ = st.conn.SetReadDeadline(time.Unix(1, 0))
-	_ = st.conn.SetWriteDeadline(time.Now().Add(goodbye))
+	_ = st.conn.SetWriteDeadline(time.Now().Add(st.server.goodbye))
 }
 
 // rescue makes a panic the reason of an end.

@@ -22,7 +22,7 @@ const drained = 64 << 10
 // finish says why the stream ends, to the agent, the fleet and the log.
 func (st *stream) finish() {
 	cause := *st.why.Load()
-	st.writing.Lock() // who writes gives up within goodbye
+	st.writing.Lock() // who writes gives up within Server.goodbye
 	defer st.writing.Unlock()
 	n := &note{id: st.id, route: api.FeedProtocol, caller: st.peer.ID}
 	plain := errors.Is(cause, errGone) || errors.Is(cause, errStops)
@@ -49,13 +49,13 @@ func (st *stream) farewell(told *api.Error) {
 	if err != nil {
 		return // an Error is three strings
 	}
-	_ = st.conn.SetWriteDeadline(time.Now().Add(goodbye))
+	_ = st.conn.SetWriteDeadline(time.Now().Add(st.server.goodbye))
 	written, err := st.conn.Write(feed.AppendMessage(nil, feed.EndMessage, text))
 	st.bytes += int64(written)
 	if err != nil || st.conn.CloseWrite() != nil {
 		return
 	}
-	_ = st.conn.SetReadDeadline(time.Now().Add(goodbye))
+	_ = st.conn.SetReadDeadline(time.Now().Add(st.server.goodbye))
 	_, _ = io.CopyN(io.Discard, st.conn, drained)
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/tls"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/handfast/handfast/ca/api"
@@ -22,12 +24,13 @@ import (
 func (f *follows) dial(path string, octets []byte) *tls.Conn {
 	f.t.Helper()
 	config := f.tls(path)
-	config.NextProtos = []string{api.FeedProtocol}
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(f.api, "https://"), config)
+	config.NextProtos, config.ServerName = []string{api.FeedProtocol}, "127.0.0.1"
+	raw, err := f.connect(f.t.Context())
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.t.Cleanup(func() { conn.Close() })
+	conn := tls.Client(raw, config)
+	f.t.Cleanup(func() { raw.Close() })
 	if _, err := conn.Write(octets); err != nil {
 		f.t.Fatal(err)
 	}
@@ -103,11 +106,12 @@ func TestStreamRefusesGarbage(t *testing.T) {
 
 // A connection without a hello ends in time and at the server's end, and there are so many of them only.
 func TestConnectionsWithoutAHello(t *testing.T) {
-	f := startFeed(t, func(cfg *Config) { cfg.Limits.ReadHeader = 100 * time.Millisecond })
-	if _, end := told(t, f.dial("web", nil)); end.Code != api.CodeBadRequest || !strings.Contains(end.Message, "100ms") {
-		t.Errorf("without a hello: %+v", end)
-	}
-	f = startFeed(t, func(cfg *Config) { cfg.Limits.ReadHeader = time.Hour })
+	inBubble(t, func(cfg *Config) { cfg.Limits.ReadHeader = 100 * time.Millisecond }, func(t *testing.T, f *follows) {
+		if _, end := told(t, f.dial("web", nil)); end.Code != api.CodeBadRequest || !strings.Contains(end.Message, "100ms") {
+			t.Errorf("without a hello: %+v", end)
+		}
+	})
+	f := startFeed(t, func(cfg *Config) { cfg.Limits.ReadHeader = time.Hour })
 	waits := f.dial("web", nil)
 	greets := func(n int) func() bool {
 		return func() bool {
@@ -134,30 +138,33 @@ func TestConnectionsWithoutAHello(t *testing.T) {
 
 // Who takes nothing is cut, and holds nobody up meanwhile, though there are more of them than writers.
 func TestSlowAgentsHoldNobodyUp(t *testing.T) {
-	f := startFeed(t, func(cfg *Config) { cfg.Limits.Write = time.Second })
-	const slow = 6
-	for i := range slow {
-		conn := f.dial("slow-"+strconv.Itoa(i), hello(t, 0, fmt.Sprintf("%032x", i)))
-		conn.NetConn().(*net.TCPConn).SetReadBuffer(1)
-	}
-	eventually(t, "all are there", func() bool { return f.metric("feed_streams") == slow })
-	stream := f.open(f.client("web"), agentA)
-	f.expect(stream, 7)
-	f.feed.fill(8 << 20) // more than the kernel takes for somebody
-	go func() {
-		for {
-			if _, err := stream.Next(); err != nil {
-				return
-			}
-			stream.Ack(8)
+	const slow = 40
+	inBubble(t, func(cfg *Config) { cfg.Limits.Write = time.Second }, func(t *testing.T, f *follows) {
+		for i := range slow {
+			conn := f.dial("slow-"+strconv.Itoa(i), hello(t, 0, fmt.Sprintf("%032x", i)))
+			hears(t, feed.NewReader(conn), 7)
 		}
-	}()
-	f.feed.beat(8)
-	eventually(t, "the quick one has it", func() bool { return f.agent(agentA).Sequence == 8 })
-	eventually(t, "the slow ones are cut", func() bool { return f.metric("feed_streams") == 1 })
-	if n := strings.Count(f.logs.String(), errSlow.Message); n != slow {
-		t.Errorf("the log has %d of them", n)
-	}
+		quick := f.dial("web", hello(t, 0, agentA))
+		messages := feed.NewReader(quick)
+		hears(t, messages, 7)
+		f.feed.fill(3 * piece)
+		f.feed.beat(8)
+		hears(t, messages, 8)
+		if _, err := quick.Write(binary.BigEndian.AppendUint64(nil, 8)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if a := f.agent(agentA); a.Sequence != 8 || f.metric("feed_streams") != slow+1 {
+			t.Errorf("the quick one has %d, beside %v others", a.Sequence, f.metric("feed_streams")-1)
+		}
+		time.Sleep(2 * time.Second)
+		if f.metric("feed_streams") != 1 {
+			t.Errorf("%v slow ones are not cut", f.metric("feed_streams")-1)
+		}
+		if n := strings.Count(f.logs.String(), errSlow.Message); n != slow {
+			t.Errorf("the log has %d of them", n)
+		}
+	})
 }
 
 // An agent that is not heard of is given up, though its connection is open.

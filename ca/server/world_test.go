@@ -142,9 +142,10 @@ func newWorld(t *testing.T) *world {
 		CA: w.ca, Tokens: enroller, Revocations: publisher, Feed: server.FeedOf(w.feed), Fleet: w.fleet, IPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		Name: "test CA", Version: "0", Now: w.clock, Logger: logger, Registerer: registry, Gatherer: registry,
 		// The racers of a token all fail from one address; the limiter has its own tests.
-		Limits: server.Limits{FailureBurst: 1000},
+		Limits: server.Limits{FailureBurst: 1000, ReadHeader: time.Minute, Read: time.Minute, Write: time.Minute, Shutdown: time.Minute},
 	})
 	must(t, err)
+	must(t, w.ca.Prepare(t.Context())) // as whoever serves does: the first request finds the responder
 	w.run(
 		func(ctx context.Context) error { return w.ca.Run(ctx) },
 		func(ctx context.Context) error { return publisher.Run(ctx) },
