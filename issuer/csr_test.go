@@ -58,7 +58,7 @@ func craft(t *testing.T, key *ecdsa.PrivateKey, version int64, spki []byte, extr
 	var info cryptobyte.Builder
 	info.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddASN1Int64(version)
-		b.AddASN1(cbasn1.SEQUENCE, nothing)
+		b.AddASN1(cbasn1.SEQUENCE, func(*cryptobyte.Builder) {})
 		b.AddBytes(spki)
 		extra(b)
 	})
@@ -85,7 +85,7 @@ func TestBadCSRsAreRefused(t *testing.T) {
 	if _, err := ParseCSR(good); err != nil {
 		t.Fatalf("the request that the others differ from: %v", err)
 	}
-	if _, err := ParseCSR(craft(t, key, 0, spki, nothing)); err != nil {
+	if _, err := ParseCSR(craft(t, key, 0, spki, func(*cryptobyte.Builder) {})); err != nil {
 		t.Fatalf("without attributes: %v", err)
 	}
 	flip := func(at int) []byte {
@@ -163,7 +163,7 @@ func TestHostileCSRsAreCheapToRefuse(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, der := range map[string][]byte{
-		"RSA with 56000 bits": craft(t, key, 0, hugeRSA, nothing),
+		"RSA with 56000 bits": craft(t, key, 0, hugeRSA, func(*cryptobyte.Builder) {}),
 		"1 MiB of nesting":    bytes.Repeat([]byte{0x30, 0x83, 0x0f, 0xff, 0xf0}, 1<<20/5),
 		"1 MiB of zeros":      make([]byte, 1<<20),
 		"1 MiB of PEM":        bytes.Repeat([]byte("-----BEGIN CERTIFICATE REQUEST-----\n"), 1<<20/36),

@@ -2,10 +2,8 @@ package issuer
 
 import (
 	"net/netip"
-	"time"
 
 	"github.com/handfast/handfast/certs"
-	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
@@ -26,53 +24,53 @@ type constantParts struct {
 func (p *Profile) encodeConstantParts() (constantParts, error) {
 	var parts constantParts
 	var err error
-	encode := func(into *[]byte, write func(*cryptobyte.Builder)) {
-		var b cryptobyte.Builder
-		write(&b)
-		der, failed := b.Bytes()
+	encode := func(into *[]byte, write func(*der)) {
+		d := newDER(0)
+		write(d)
+		octets, failed := d.bytes()
 		if failed != nil && err == nil {
 			err = failed
 		}
-		*into = der
+		*into = octets
 	}
-	encode(&parts.head, func(b *cryptobyte.Builder) {
-		b.AddBytes(p.issuer.signer.algorithm)
-		b.AddBytes(p.issuer.cert.RawSubject)
+	encode(&parts.head, func(d *der) {
+		d.add(p.issuer.signer.algorithm...)
+		d.add(p.issuer.cert.RawSubject...)
 	})
 	encode(&parts.uses, p.writeUses)
-	encode(&parts.mid, func(b *cryptobyte.Builder) { p.writeAuthority(b, p.endpoints.OCSP) })
-	encode(&parts.tail, func(b *cryptobyte.Builder) {
+	encode(&parts.mid, func(d *der) { p.writeAuthority(d, p.endpoints.OCSP) })
+	encode(&parts.tail, func(d *der) {
 		if p.config.MustStaple {
-			writeExtension(b, oidTLSFeature, false, writeStatusRequest)
+			writeExtension(d, oidTLSFeature, false, writeStatusRequest)
 		}
 		if p.config.OCSPSigning {
-			writeNull(b, oidNoCheck)
+			writeNull(d, oidNoCheck)
 		}
 	})
 	if p.config.NoRevAvailBelow > 0 {
-		encode(&parts.shortMid, func(b *cryptobyte.Builder) { p.writeAuthority(b, "") })
-		encode(&parts.shortTail, func(b *cryptobyte.Builder) { writeNull(b, oidNoRevAvail) })
+		encode(&parts.shortMid, func(d *der) { p.writeAuthority(d, "") })
+		encode(&parts.shortTail, func(d *der) { writeNull(d, oidNoRevAvail) })
 	}
 	return parts, err
 }
 
 // writeStatusRequest writes Features with status_request alone (RFC 7633, section 6).
-func writeStatusRequest(b *cryptobyte.Builder) {
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1Int64(5) })
+func writeStatusRequest(d *der) {
+	d.element(asn1.SEQUENCE, func(d *der) { d.add(byte(asn1.INTEGER), 1, 5) })
 }
 
 // writeNull writes an extension that says all by being there.
-func writeNull(b *cryptobyte.Builder, oid string) {
-	writeExtension(b, oid, false, func(b *cryptobyte.Builder) { b.AddASN1(asn1.NULL, nothing) })
+func writeNull(d *der, oid string) {
+	writeExtension(d, oid, false, func(d *der) { d.element(asn1.NULL, nothing) })
 }
 
-func (p *Profile) writeUses(b *cryptobyte.Builder) {
-	writeExtension(b, oidKeyUsage, true, func(b *cryptobyte.Builder) {
+func (p *Profile) writeUses(d *der) {
+	writeExtension(d, oidKeyUsage, true, func(d *der) {
 		// digitalSignature alone: TLS 1.3 signs and never encrypts to a key.
-		b.AddBytes([]byte{byte(asn1.BIT_STRING), 2, 7, 0x80})
+		d.add(byte(asn1.BIT_STRING), 2, 7, 0x80)
 	})
-	writeExtension(b, oidExtKeyUsage, false, func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+	writeExtension(d, oidExtKeyUsage, false, func(d *der) {
+		d.element(asn1.SEQUENCE, func(d *der) {
 			for _, use := range []struct {
 				wanted bool
 				oid    string
@@ -83,82 +81,82 @@ func (p *Profile) writeUses(b *cryptobyte.Builder) {
 				{p.config.DocumentSigning, oidDocumentSigning},
 			} {
 				if use.wanted {
-					writeString(b, asn1.OBJECT_IDENTIFIER, use.oid)
+					d.value(asn1.OBJECT_IDENTIFIER, use.oid)
 				}
 			}
 		})
 	})
-	writeExtension(b, oidBasicConstraints, true, func(b *cryptobyte.Builder) { b.AddASN1(asn1.SEQUENCE, nothing) })
+	writeExtension(d, oidBasicConstraints, true, func(d *der) { d.element(asn1.SEQUENCE, nothing) })
 }
 
-func (p *Profile) writeAuthority(b *cryptobyte.Builder, ocsp string) {
-	writeExtension(b, oidAuthorityKeyID, false, func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1(asn1.Tag(0).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes(p.issuer.cert.SubjectKeyId) })
+func (p *Profile) writeAuthority(d *der, ocsp string) {
+	writeExtension(d, oidAuthorityKeyID, false, func(d *der) {
+		d.element(asn1.SEQUENCE, func(d *der) {
+			d.element(asn1.Tag(0).ContextSpecific(), func(d *der) { d.add(p.issuer.cert.SubjectKeyId...) })
 		})
 	})
 	if ocsp == "" && p.endpoints.CAIssuers == "" {
 		return
 	}
-	writeExtension(b, oidAuthorityInfo, false, func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			writeAccess(b, oidAccessOCSP, ocsp)
-			writeAccess(b, oidAccessCAIssuers, p.endpoints.CAIssuers)
+	writeExtension(d, oidAuthorityInfo, false, func(d *der) {
+		d.element(asn1.SEQUENCE, func(d *der) {
+			writeAccess(d, oidAccessOCSP, ocsp)
+			writeAccess(d, oidAccessCAIssuers, p.endpoints.CAIssuers)
 		})
 	})
 }
 
-func writeAccess(b *cryptobyte.Builder, method, url string) {
+func writeAccess(d *der, method, url string) {
 	if url == "" {
 		return
 	}
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		writeString(b, asn1.OBJECT_IDENTIFIER, method)
-		writeString(b, nameURI, url)
+	d.element(asn1.SEQUENCE, func(d *der) {
+		d.value(asn1.OBJECT_IDENTIFIER, method)
+		d.value(nameURI, url)
 	})
 }
 
 // encode writes a TBSCertificate (RFC 5280, section 4.1).
 func (p *Profile) encode(s Subject, serial certs.Serial, octets []byte, life validity) ([]byte, error) {
-	b := cryptobyte.NewBuilder(make([]byte, 0, 1024))
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddBytes([]byte{0xa0, 3, byte(asn1.INTEGER), 1, 2}) // [0] version 3
-		b.AddASN1(asn1.INTEGER, func(b *cryptobyte.Builder) { b.AddBytes(octets) })
-		b.AddBytes(p.parts.head)
-		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			writeTime(b, life.notBefore)
-			writeTime(b, life.notAfter)
+	d := newDER(1024)
+	d.element(asn1.SEQUENCE, func(d *der) {
+		d.add(0xa0, 3, byte(asn1.INTEGER), 1, 2) // [0] version 3
+		d.element(asn1.INTEGER, func(d *der) { d.add(octets...) })
+		d.add(p.parts.head...)
+		d.element(asn1.SEQUENCE, func(d *der) {
+			d.time(life.notBefore)
+			d.time(life.notAfter)
 		})
-		writeSubject(b, s.ID.Path())
-		b.AddBytes(s.Key.spki)
-		b.AddASN1(asn1.Tag(3).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
-			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { p.writeExtensions(b, s, serial, life.short) })
+		writeSubject(d, s.ID.Path())
+		d.add(s.Key.spki...)
+		d.element(asn1.Tag(3).ContextSpecific().Constructed(), func(d *der) {
+			d.element(asn1.SEQUENCE, func(d *der) { p.writeExtensions(d, s, serial, life.short) })
 		})
 	})
-	return b.Bytes()
+	return d.bytes()
 }
 
 // writeExtensions leaves out every pointer to revocation information when short: RFC 9608,
 // section 4, forbids CRL distribution points, freshest CRLs and OCSP beside noRevAvail.
-func (p *Profile) writeExtensions(b *cryptobyte.Builder, s Subject, serial certs.Serial, short bool) {
+func (p *Profile) writeExtensions(d *der, s Subject, serial certs.Serial, short bool) {
 	mid, tail := p.parts.mid, p.parts.tail
 	if short {
 		mid, tail = p.parts.shortMid, p.parts.shortTail
 	}
-	b.AddBytes(p.parts.uses)
-	writeExtension(b, oidSubjectKeyID, false, func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.OCTET_STRING, func(b *cryptobyte.Builder) { b.AddBytes(s.Key.keyID[:]) })
+	d.add(p.parts.uses...)
+	writeExtension(d, oidSubjectKeyID, false, func(d *der) {
+		d.element(asn1.OCTET_STRING, func(d *der) { d.add(s.Key.keyID[:]...) })
 	})
-	b.AddBytes(mid)
+	d.add(mid...)
 	// RFC 5280, section 4.2.1.6: critical where the subject is empty.
-	writeExtension(b, oidSubjectAltName, !hasCommonName(s.ID.Path()), func(b *cryptobyte.Builder) { writeNames(b, s) })
+	writeExtension(d, oidSubjectAltName, !hasCommonName(s.ID.Path()), func(d *der) { writeNames(d, s) })
 	if p.endpoints.CRL != nil && !short {
-		writePoint(b, oidCRLPoints, p.endpoints.CRL(serial))
+		writePoint(d, oidCRLPoints, p.endpoints.CRL(serial))
 	}
 	if p.endpoints.FreshestCRL != nil && !short {
-		writePoint(b, oidFreshestCRL, p.endpoints.FreshestCRL(serial))
+		writePoint(d, oidFreshestCRL, p.endpoints.FreshestCRL(serial))
 	}
-	b.AddBytes(tail)
+	d.add(tail...)
 }
 
 // GeneralName's choices (RFC 5280, section 4.2.1.6).
@@ -168,36 +166,36 @@ const (
 	nameIP  = asn1.Tag(7 | 0x80)
 )
 
-func writeNames(b *cryptobyte.Builder, s Subject) {
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+func writeNames(d *der, s Subject) {
+	d.element(asn1.SEQUENCE, func(d *der) {
 		for _, name := range s.DNSNames {
-			writeString(b, nameDNS, name)
+			d.value(nameDNS, name)
 		}
 		for _, ip := range s.IPs {
-			b.AddASN1(nameIP, func(b *cryptobyte.Builder) { writeAddress(b, ip) })
+			d.element(nameIP, func(d *der) { writeAddress(d, ip) })
 		}
-		writeString(b, nameURI, s.ID.String())
+		d.value(nameURI, s.ID.String())
 	})
 }
 
-func writeAddress(b *cryptobyte.Builder, ip netip.Addr) {
+func writeAddress(d *der, ip netip.Addr) {
 	if ip.Is4() {
 		octets := ip.As4()
-		b.AddBytes(octets[:])
+		d.add(octets[:]...)
 		return
 	}
 	octets := ip.As16()
-	b.AddBytes(octets[:])
+	d.add(octets[:]...)
 }
 
 // writePoint writes a CRLDistributionPoints (or FreshestCRL) with one URL.
-func writePoint(b *cryptobyte.Builder, oid, url string) {
+func writePoint(d *der, oid, url string) {
 	zero := asn1.Tag(0).ContextSpecific().Constructed()
-	writeExtension(b, oid, false, func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddASN1(zero, func(b *cryptobyte.Builder) { // distributionPoint
-					b.AddASN1(zero, func(b *cryptobyte.Builder) { writeString(b, nameURI, url) }) // fullName
+	writeExtension(d, oid, false, func(d *der) {
+		d.element(asn1.SEQUENCE, func(d *der) {
+			d.element(asn1.SEQUENCE, func(d *der) {
+				d.element(zero, func(d *der) { // distributionPoint
+					d.element(zero, func(d *der) { d.value(nameURI, url) }) // fullName
 				})
 			})
 		})
@@ -208,9 +206,9 @@ func writePoint(b *cryptobyte.Builder, oid, url string) {
 // longer one leaves the subject empty, as RFC 5280 allows.
 func hasCommonName(path string) bool { return len(path) <= maxCommonName }
 
-func writeSubject(b *cryptobyte.Builder, path string) {
+func writeSubject(d *der, path string) {
 	if !hasCommonName(path) {
-		b.AddASN1(asn1.SEQUENCE, nothing)
+		d.element(asn1.SEQUENCE, nothing)
 		return
 	}
 	kind := asn1.PrintableString
@@ -219,37 +217,24 @@ func writeSubject(b *cryptobyte.Builder, path string) {
 			kind = asn1.UTF8String
 		}
 	}
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.SET, func(b *cryptobyte.Builder) {
-			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				writeString(b, asn1.OBJECT_IDENTIFIER, oidCommonName)
-				writeString(b, kind, path)
+	d.element(asn1.SEQUENCE, func(d *der) {
+		d.element(asn1.SET, func(d *der) {
+			d.element(asn1.SEQUENCE, func(d *der) {
+				d.value(asn1.OBJECT_IDENTIFIER, oidCommonName)
+				d.value(kind, path)
 			})
 		})
 	})
 }
 
-// writeTime writes UTCTime until 2049 and GeneralizedTime from then on (RFC 5280, section 4.1.2.5).
-func writeTime(b *cryptobyte.Builder, t time.Time) {
-	if t.Year() < 2050 {
-		b.AddASN1UTCTime(t)
-		return
-	}
-	b.AddASN1GeneralizedTime(t)
-}
-
-func writeExtension(b *cryptobyte.Builder, oid string, critical bool, value func(*cryptobyte.Builder)) {
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		writeString(b, asn1.OBJECT_IDENTIFIER, oid)
+func writeExtension(d *der, oid string, critical bool, value func(*der)) {
+	d.element(asn1.SEQUENCE, func(d *der) {
+		d.value(asn1.OBJECT_IDENTIFIER, oid)
 		if critical {
-			b.AddASN1Boolean(true)
+			d.add(byte(asn1.BOOLEAN), 1, 0xff)
 		}
-		b.AddASN1(asn1.OCTET_STRING, value)
+		d.element(asn1.OCTET_STRING, value)
 	})
 }
 
-func writeString(b *cryptobyte.Builder, tag asn1.Tag, s string) {
-	b.AddASN1(tag, func(b *cryptobyte.Builder) { b.AddBytes([]byte(s)) })
-}
-
-func nothing(*cryptobyte.Builder) {}
+func nothing(*der) {}

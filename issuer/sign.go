@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/certs"
-	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
@@ -56,11 +55,14 @@ func (i *Issuer) Sign(c Checked) (*Certificate, error) {
 
 // assemble puts a Certificate (RFC 5280, section 4.1) around tbs.
 func assemble(tbs, algorithm, signature []byte) ([]byte, error) {
-	b := cryptobyte.NewBuilder(make([]byte, 0, len(tbs)+len(algorithm)+len(signature)+16))
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddBytes(tbs)
-		b.AddBytes(algorithm)
-		b.AddASN1BitString(signature)
+	d := newDER(len(tbs) + len(algorithm) + len(signature) + 16)
+	d.element(asn1.SEQUENCE, func(d *der) {
+		d.add(tbs...)
+		d.add(algorithm...)
+		d.element(asn1.BIT_STRING, func(d *der) {
+			d.add(0) // no unused bits
+			d.add(signature...)
+		})
 	})
-	return b.Bytes()
+	return d.bytes()
 }
