@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ type Client struct {
 	tls     *tls.Config
 	timeout time.Duration
 	agent   string
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	http    atomic.Pointer[http.Client]
 }
 
@@ -67,6 +69,7 @@ func NewClient(baseURL string, tlsConfig *tls.Config, options ...Option) (*Clien
 		return nil, errors.New("API client: the TLS configuration verifies nothing (InsecureSkipVerify without VerifyConnection)")
 	}
 	c := &Client{base: base, tls: tlsConfig.Clone(), timeout: defaultTimeout, agent: "handfast"}
+	c.dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext
 	c.tls.MinVersion = tls.VersionTLS13
 	for _, option := range options {
 		option(c)
@@ -101,7 +104,7 @@ func (c *Client) newHTTP() *http.Client {
 		Transport: &http.Transport{
 			Protocols:              protocols,
 			TLSClientConfig:        c.tls.Clone(), // net/http writes into its own
-			DialContext:            newDialer().DialContext,
+			DialContext:            c.dial,
 			TLSHandshakeTimeout:    dialTimeout,
 			IdleConnTimeout:        idleTimeout,
 			MaxIdleConnsPerHost:    2,
@@ -116,8 +119,6 @@ func (c *Client) newHTTP() *http.Client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
-
-func newDialer() *net.Dialer { return &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second} }
 
 func parseBase(s string) (string, error) {
 	if !strings.Contains(s, "://") {

@@ -135,7 +135,7 @@ func (c *Client) dialFeed(ctx context.Context) (*tls.Conn, error) {
 	if port == "" {
 		port = "443"
 	}
-	raw, err := newDialer().DialContext(ctx, "tcp", net.JoinHostPort(base.Hostname(), port))
+	raw, err := c.dial(ctx, "tcp", net.JoinHostPort(base.Hostname(), port))
 	if err != nil {
 		return nil, err
 	}

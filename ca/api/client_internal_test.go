@@ -1,102 +1,79 @@
 package api
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"io"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // A connection whose other end vanished without a word (power cut, firewall) is found by
 // pings, also while a request waits on it.
 func TestDeadConnectionIsFound(t *testing.T) {
-	entered := make(chan struct{}, 1)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		entered <- struct{}{}
-		<-r.Context().Done()
-	}))
-	server.EnableHTTP2 = true
-	server.StartTLS()
-	t.Cleanup(server.Close) // after the relay's: only then the handler's request ends
-	var dead atomic.Bool
-	address := relay(t, server.Listener.Addr().String(), &dead)
-
-	pool := x509.NewCertPool()
-	pool.AddCert(server.Certificate())
-	c, err := NewClient("https://"+address, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h2 := c.http.Load().Transport.(*http.Transport).HTTP2
-	if found := h2.SendPingTimeout + h2.PingTimeout; found <= 0 || found > 15*time.Second {
-		t.Fatalf("a dead connection is found after %v", found)
-	}
-	h2.SendPingTimeout, h2.PingTimeout = 50*time.Millisecond, 50*time.Millisecond
-	result := make(chan error, 1)
-	go func() {
-		_, err := c.Progress(t.Context(), 1, MaxWait)
-		result <- err
-	}()
-	<-entered
-	select {
-	case err := <-result:
-		t.Fatalf("a living connection was given up: %v", err)
-	case <-time.After(200 * time.Millisecond):
-	}
-	dead.Store(true)
-	select {
-	case err := <-result:
-		if err == nil {
-			t.Error("an answer came out of a dead connection")
+	synctest.Test(t, func(t *testing.T) {
+		entered := make(chan struct{}, 1)
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			entered <- struct{}{}
+			<-r.Context().Done()
+		}))
+		memory := inMemory(server)
+		server.EnableHTTP2 = true
+		server.StartTLS()
+		defer server.Close()
+		pool := x509.NewCertPool()
+		pool.AddCert(server.Certificate())
+		c, err := NewClient(server.URL, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13})
+		if err != nil {
+			t.Fatal(err)
 		}
-	case <-time.After(5 * time.Second):
-		t.Error("the dead connection was not found")
-	}
+		var dead atomic.Bool
+		c.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := memory.Dial(ctx, network, address)
+			return &severable{conn, &dead}, err
+		}
+		c.Reconnect()
+		result := make(chan error, 1)
+		go func() {
+			_, err := c.Progress(t.Context(), 1, MaxWait)
+			result <- err
+		}()
+		<-entered
+		time.Sleep(MaxWait / 2)
+		select {
+		case err := <-result:
+			t.Fatalf("a living connection was given up: %v", err)
+		default:
+		}
+		dead.Store(true)
+		began := time.Now()
+		if err := <-result; err == nil || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a dead connection brought %v", err)
+		}
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("it was found after %v", took)
+		}
+	})
 }
 
-// relay forwards TCP until dead, and then swallows everything with the connections open.
-func relay(t *testing.T, target string, dead *atomic.Bool) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+// severable is a connection that swallows what is written once it is dead.
+type severable struct {
+	net.Conn
+	dead *atomic.Bool
+}
+
+func (c *severable) Write(p []byte) (int, error) {
+	if c.dead.Load() {
+		return len(p), nil
 	}
-	t.Cleanup(func() { listener.Close() })
-	forward := func(to io.Writer, from io.Reader) {
-		buffer := make([]byte, 32<<10)
-		for {
-			n, err := from.Read(buffer)
-			if err != nil {
-				return
-			}
-			if !dead.Load() {
-				to.Write(buffer[:n]) //nolint:errcheck // the reader's end notices
-			}
-		}
-	}
-	go func() {
-		for {
-			in, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", target)
-			if err != nil {
-				in.Close()
-				continue
-			}
-			t.Cleanup(func() { in.Close(); out.Close() })
-			go forward(out, in)
-			go forward(in, out)
-		}
-	}()
-	return listener.Addr().String()
+	return c.Conn.Write(p)
 }
 
 func TestRetryAfter(t *testing.T) {

@@ -10,9 +10,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/handfast/handfast/certs/feed"
+	"github.com/handfast/handfast/internal/memorynet"
 )
 
 const anAgent = "00112233445566778899aabbccddeeff"
@@ -21,6 +23,7 @@ const anAgent = "00112233445566778899aabbccddeeff"
 func feedServer(t *testing.T, protocols []string, answer func(conn *tls.Conn, hello FeedHello)) *Client {
 	t.Helper()
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	memory := inMemory(s)
 	s.TLS = &tls.Config{NextProtos: protocols}
 	s.Config.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
 		FeedProtocol: func(_ *http.Server, conn *tls.Conn, _ http.Handler) {
@@ -36,12 +39,27 @@ func feedServer(t *testing.T, protocols []string, answer func(conn *tls.Conn, he
 	t.Cleanup(s.Close)
 	pool := x509.NewCertPool()
 	pool.AddCert(s.Certificate())
-	c, err := NewClient(s.URL, &tls.Config{RootCAs: pool}, WithUserAgent("handfast-test/2 more"), WithTimeout(300*time.Millisecond))
+	c, err := NewClient(s.URL, &tls.Config{RootCAs: pool}, WithUserAgent("handfast-test/2 more"), WithTimeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.reach(memory)
 	t.Cleanup(c.Close)
 	return c
+}
+
+// inMemory makes a server that was not started listen in memory.
+func inMemory(s *httptest.Server) *memorynet.Listener {
+	s.Listener.Close()
+	memory := memorynet.Listen()
+	s.Listener = memory
+	return memory
+}
+
+// reach makes a client connect there.
+func (c *Client) reach(memory *memorynet.Listener) {
+	c.dial = memory.Dial
+	c.Reconnect()
 }
 
 // Where the protocol is not chosen the caller is told to poll, whether the server says so or says nothing.
@@ -73,7 +91,7 @@ func TestFeedNeedsItsProtocol(t *testing.T) {
 	}
 }
 
-// What cuts connections, or says nothing, may be a CA that is away or a box that does not know the protocol.
+// What cuts connections may be a CA that is away or a box that does not know the protocol.
 func TestFeedConnectionIsCut(t *testing.T) {
 	tests := map[string]func(conn net.Conn){
 		"at once": func(net.Conn) {},
@@ -81,7 +99,6 @@ func TestFeedConnectionIsCut(t *testing.T) {
 			io.ReadFull(conn, make([]byte, 1))
 			conn.(*net.TCPConn).SetLinger(0)
 		},
-		"after the hello was awaited in vain": func(conn net.Conn) { io.Copy(io.Discard, conn) },
 	}
 	for name, meddle := range tests {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -95,7 +112,7 @@ func TestFeedConnectionIsCut(t *testing.T) {
 				conn.Close()
 			}
 		}()
-		c, err := NewClient("https://"+listener.Addr().String(), certificateOf(t), WithTimeout(300*time.Millisecond))
+		c, err := NewClient("https://"+listener.Addr().String(), certificateOf(t), WithTimeout(time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,17 +153,11 @@ func TestFeedStreamOverTheNetwork(t *testing.T) {
 	if err != nil || message.Kind != feed.StatementMessage || string(message.Payload) != "news" {
 		t.Errorf("%+v, %v", message, err)
 	}
-	time.Sleep(350 * time.Millisecond) // the timeout is for the beginning only
 	next := make(chan error, 1)
 	go func() {
 		_, err := stream.Next()
 		next <- err
 	}()
-	select {
-	case err := <-next:
-		t.Fatalf("the stream ended with %v", err)
-	case <-time.After(10 * time.Millisecond):
-	}
 	stream.Close()
 	if err := <-next; err == nil {
 		t.Error("Next went on after Close")
@@ -157,8 +168,8 @@ func TestFeedStreamOverTheNetwork(t *testing.T) {
 	<-closed
 }
 
-// A refusal is an *Error of Feed itself; a server that says nothing is given up after the timeout.
-func TestFeedThatIsRefusedOrNotAnswered(t *testing.T) {
+// A refusal is an *Error of Feed itself.
+func TestFeedThatIsRefused(t *testing.T) {
 	c := feedServer(t, []string{FeedProtocol}, func(conn *tls.Conn, _ FeedHello) {
 		conn.Write(feed.AppendMessage(nil, feed.EndMessage, []byte(`{"code":"revoked","message":"no"}`)))
 	})
@@ -166,10 +177,49 @@ func TestFeedThatIsRefusedOrNotAnswered(t *testing.T) {
 	if told, ok := errors.AsType[*Error](err); !ok || told.Code != CodeRevoked || told.Status != http.StatusForbidden {
 		t.Errorf("refused: %v", err)
 	}
-	c = feedServer(t, []string{FeedProtocol}, func(conn *tls.Conn, _ FeedHello) { io.Copy(io.Discard, conn) })
-	if _, err := c.Feed(t.Context(), 0, anAgent); !errors.Is(err, errNoAnswer) {
-		t.Errorf("not answered: %v", err)
-	}
+}
+
+// The client's timeout is for the beginning of a stream only.
+func TestFeedTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := feedServer(t, []string{FeedProtocol}, func(conn *tls.Conn, _ FeedHello) {
+			conn.Write(feed.AppendMessage(nil, feed.StatementMessage, []byte("news")))
+			time.Sleep(time.Hour)
+			conn.Write(feed.AppendMessage(nil, feed.StatementMessage, []byte("more")))
+			conn.Close()
+		})
+		stream, err := c.Feed(t.Context(), 5, anAgent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stream.Close()
+		for _, want := range []string{"news", "more"} {
+			if message, err := stream.Next(); err != nil || string(message.Payload) != want {
+				t.Errorf("%+v, %v; want %s", message, err, want)
+			}
+		}
+		if _, err := stream.Next(); err == nil {
+			t.Error("it goes on after its end")
+		}
+
+		began := time.Now()
+		c = feedServer(t, []string{FeedProtocol}, func(conn *tls.Conn, _ FeedHello) { io.Copy(io.Discard, conn) })
+		if _, err := c.Feed(t.Context(), 0, anAgent); !errors.Is(err, errNoAnswer) || !errors.Is(err, ErrNoHandshake) {
+			t.Errorf("the hello is not answered: %v", err)
+		}
+		silent := memorynet.Listen()
+		c.reach(silent)
+		go func() {
+			conn, _ := silent.Accept()
+			io.Copy(io.Discard, conn)
+		}()
+		if _, err := c.Feed(t.Context(), 0, anAgent); !errors.Is(err, errNoAnswer) || !errors.Is(err, ErrNoHandshake) {
+			t.Errorf("the handshake is not answered: %v", err)
+		}
+		if took := time.Since(began); took != 2*time.Minute {
+			t.Errorf("they were given up after %v", took)
+		}
+	})
 }
 
 // FuzzStreamMessages: whatever a stream brings, the reader ends, and an end is an error.

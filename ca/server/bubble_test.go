@@ -2,12 +2,13 @@ package server
 
 import (
 	"context"
-	"errors"
 	"net"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/handfast/handfast/internal/memorynet"
 )
 
 // inBubble runs a server's API in a synctest bubble, on connections in memory: a limit in time is
@@ -22,8 +23,8 @@ func inBubble(t *testing.T, modify func(*Config), body func(t *testing.T, f *fol
 		if err := s.identity.rotate(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		memory := &memoryListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-		f.connect = memory.dial
+		memory := memorynet.Listen()
+		f.connect = func(ctx context.Context) (net.Conn, error) { return memory.Dial(ctx, "", "") }
 		api := s.servers(&Listeners{API: memory})[0]
 		var group sync.WaitGroup
 		group.Go(s.chorus.run)
@@ -42,39 +43,6 @@ func inBubble(t *testing.T, modify func(*Config), body func(t *testing.T, f *fol
 		}()
 		body(t, f)
 	})
-}
-
-// memoryListener is a listener whose connections are pipes: they hold nothing, so that a peer
-// which does not read holds up who writes at once.
-type memoryListener struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (l *memoryListener) Accept() (net.Conn, error) {
-	select {
-	case conn := <-l.conns:
-		return conn, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *memoryListener) Close() error { l.once.Do(func() { close(l.closed) }); return nil }
-
-func (l *memoryListener) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }
-
-func (l *memoryListener) dial(ctx context.Context) (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	select {
-	case l.conns <- theirs:
-		return ours, nil
-	case <-l.closed:
-		return nil, errors.New("nobody listens")
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 // patient are limits that no busy machine comes to.
