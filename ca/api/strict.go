@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -22,10 +21,14 @@ const maxDepth = 8
 // two readers could read differently is refused. The error says where, in words for the
 // caller, and never quotes a string or a binary value. The caller bounds len(data).
 func DecodeStrict(data []byte, v any) error {
-	if !flat(data) {
+	var room [maxFlat]flatField
+	fields, ok := flat(data, room[:0])
+	if !ok {
 		if err := checkObject(data, lowerKey); err != nil {
 			return err
 		}
+	} else if reader, ok := v.(flatReader); ok && reader.readFlat(fields) {
+		return nil
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
@@ -79,42 +82,6 @@ func checkObject(data []byte, allowed func(string) bool) error {
 		return errors.New("something follows the JSON object")
 	}
 	return nil
-}
-
-// flat reports whether data is beyond doubt what checkObject lets pass: one object of a few
-// fields whose values are strings of printable ASCII without escapes, which is what a
-// request for a certificate looks like. It only spares the tokens: what is not flat is not refused.
-func flat(data []byte) bool {
-	rest, ok := bytes.CutPrefix(data, []byte("{"))
-	keys := make([]string, 0, 8)
-	for ok && len(keys) < cap(keys) {
-		var key string
-		if key, rest, ok = plain(rest); !ok || rest[0] != ':' || !lowerKey(key) || slices.Contains(keys, key) {
-			return false
-		}
-		keys = append(keys, key)
-		if _, rest, ok = plain(rest[1:]); !ok || rest[0] != ',' {
-			return ok && string(rest) == "}"
-		}
-		rest = rest[1:]
-	}
-	return false
-}
-
-// plain cuts a string off data; something follows it.
-func plain(data []byte) (content string, rest []byte, ok bool) {
-	if len(data) == 0 || data[0] != '"' {
-		return "", nil, false
-	}
-	for i, c := range data[1:] {
-		switch {
-		case c == '"':
-			return string(data[1 : i+1]), data[i+2:], len(data) > i+2
-		case c < ' ' || c > '~' || c == '\\':
-			return "", nil, false
-		}
-	}
-	return "", nil, false
 }
 
 type walker struct {

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -24,7 +26,7 @@ func TestFlatIsWhatClientsSend(t *testing.T) {
 		`{`:                                  false,
 		"":                                   false,
 	} {
-		if got := flat([]byte(text)); got != want {
+		if _, got := flat([]byte(text), nil); got != want {
 			t.Errorf("flat(%s) = %v", text, got)
 		}
 	}
@@ -32,15 +34,29 @@ func TestFlatIsWhatClientsSend(t *testing.T) {
 
 // FuzzFlat: what is flat is what the full check lets pass.
 func FuzzFlat(f *testing.F) {
-	for _, seed := range []string{`{"token":"a","csr":"b"}`, `{"a":"","b":""}`, `{"a":"\\"}`, "{\"a\":\"\x7f\"}", strings.Repeat("{", 9)} {
+	for _, seed := range []string{`{"token":"a","csr":"b"}`, `{"a":"","b":""}`, `{"a":"\\"}`, "{\"a\":\"\x7f\"}", strings.Repeat("{", 9),
+		`{"token":"a","csr":"QUFB"}`, `{"csr":"QUE="}`, `{"csr":"QUF="}`, `{"csr":"QQ"}`, `{"csr":"","token":""}`, `{"csr":"QUFB","token":"a","x":""}`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if !flat(data) {
+		fields, ok := flat(data, nil)
+		if !ok {
 			return
 		}
 		if err := checkObject(data, lowerKey); err != nil {
 			t.Fatalf("flat, and refused: %v: %q", err, data)
+		}
+		var enrolment, expected EnrollRequest
+		if enrolment.readFlat(fields) {
+			if err := json.Unmarshal(data, &expected); err != nil || !reflect.DeepEqual(enrolment, expected) {
+				t.Fatalf("%q is read as %+v; encoding/json: %+v, %v", data, enrolment, expected, err)
+			}
+		}
+		var renewal, wanted RenewRequest
+		if renewal.readFlat(fields) {
+			if err := json.Unmarshal(data, &wanted); err != nil || !reflect.DeepEqual(renewal, wanted) {
+				t.Fatalf("%q is read as %+v; encoding/json: %+v, %v", data, renewal, wanted, err)
+			}
 		}
 	})
 }
