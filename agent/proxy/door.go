@@ -14,7 +14,7 @@ const (
 	lastAcceptPause  = time.Second
 )
 
-// door accepts connections and hands each to a goroutine, as many at a time as its
+// door accepts connections and hands each to a goroutine of its crew, as many at a time as its
 // limit allows. It knows every open one, so that none outlives the process's wish.
 type door struct {
 	listener net.Listener
@@ -24,6 +24,7 @@ type door struct {
 	failed   func(error)                                           // an accept that failed and is tried again
 
 	strangers *strangers
+	crew      crew
 
 	accepted atomic.Int64
 	mu       sync.Mutex
@@ -34,7 +35,7 @@ type door struct {
 func newDoor(listener net.Listener, address string, limit int) *door {
 	return &door{
 		listener: listener, address: address,
-		slots: make(chan struct{}, limit), open: make(map[net.Conn]struct{}), strangers: newStrangers(),
+		slots: make(chan struct{}, limit), open: make(map[net.Conn]struct{}), strangers: newStrangers(), crew: newCrew(),
 	}
 }
 
@@ -74,14 +75,15 @@ func (d *door) start(work context.Context, conn net.Conn) {
 	d.open[conn] = struct{}{}
 	d.mu.Unlock()
 	d.wg.Add(1)
-	go d.handle(work, conn, func() {
+	done := func() {
 		conn.Close() //nolint:errcheck // closed already, or given up
 		d.mu.Lock()
 		delete(d.open, conn)
 		d.mu.Unlock()
 		<-d.slots
 		d.wg.Done()
-	})
+	}
+	d.crew.do(work, func() { d.handle(work, conn, done) })
 }
 
 // wait returns when every connection has ended.

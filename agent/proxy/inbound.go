@@ -33,6 +33,9 @@ func (p *Proxy) newInbound(spec Inbound, listener net.Listener) *inboundListener
 	if spec.Mode == ModeHTTP || spec.Mode == ModeH2C {
 		in.web = newWebServer(in)
 	}
+	if isLoopback(spec.Target) {
+		in.dialer.KeepAlive = -1 // who is on this host does not vanish without a word
+	}
 	in.handle = in.welcome
 	in.failed = func(err error) { p.journal.note("accept failed", spec.Listen, "", causeOf(err), certs.Peer{}, err) }
 	return in

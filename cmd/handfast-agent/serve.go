@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -33,6 +34,7 @@ func serve(ctx context.Context, s *settings, env environment) (err error) {
 	if err != nil {
 		return err
 	}
+	defer runtime.KeepAlive(env.ballast())
 	registry := newRegistry()
 	config := s.agentConfig()
 	config.Token, config.Logger, config.Registerer = s.tokenSource(env), logger, registry
