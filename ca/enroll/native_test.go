@@ -245,3 +245,17 @@ func TestInvariant18ErrorsShowNoSecret(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkVerify(b *testing.B) {
+	e := newEnroller(b, nil)
+	token, _, err := e.Mint("web", 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := e.Verify(b.Context(), token); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
