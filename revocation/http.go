@@ -147,7 +147,7 @@ func (p *Publisher) serveOCSP(ctx *fasthttp.RequestCtx, rest []byte) {
 		}
 		p.answerOCSP(ctx, ctx.PostBody())
 	case ctx.IsGet(), ctx.IsHead():
-		der, err := ocsp.DecodePath(string(rest))
+		der, err := ocsp.DecodePath(nil, rest)
 		if err != nil {
 			der = nil // as malformed as this
 		}
@@ -187,13 +187,16 @@ func (p *Publisher) answerOCSP(ctx *fasthttp.RequestCtx, request []byte) {
 
 // cacheFor lets caches keep an answer until the earlier of due and nextUpdate.
 func cacheFor(ctx *fasthttp.RequestCtx, now, due, nextUpdate time.Time) {
+	ctx.Response.Header.SetBytesV(fasthttp.HeaderCacheControl, appendCaching(make([]byte, 0, 64), now, due, nextUpdate))
+}
+
+func appendCaching(dst []byte, now, due, nextUpdate time.Time) []byte {
 	if due.After(nextUpdate) {
 		due = nextUpdate
 	}
-	value := append(make([]byte, 0, 64), "public, max-age="...)
-	value = strconv.AppendInt(value, int64(max(due.Sub(now)/time.Second, 0)), 10)
-	value = append(value, ", no-transform, must-revalidate"...)
-	ctx.Response.Header.SetBytesV(fasthttp.HeaderCacheControl, value)
+	dst = append(dst, "public, max-age="...)
+	dst = strconv.AppendInt(dst, int64(max(due.Sub(now)/time.Second, 0)), 10)
+	return append(dst, ", no-transform, must-revalidate"...)
 }
 
 func validators(ctx *fasthttp.RequestCtx, etag string, times *httpTimes) {

@@ -95,6 +95,8 @@ type Tokens interface {
 // Revocations is what the publisher has published; *revocation.Publisher is one.
 type Revocations interface {
 	ServeFastHTTP(ctx *fasthttp.RequestCtx) // the public paths: /crl/... and /ocsp...
+	// AppendOCSP answers an OCSP request, DER, without conditions: header fields from Content-Type on, and the body.
+	AppendOCSP(dst, request []byte, now time.Time) []byte
 	CRL(issuer string) (revocation.CRL, bool)
 	Respond(request []byte) []byte // to an OCSP request, DER
 }

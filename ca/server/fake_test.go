@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"math/big"
 	"net/netip"
 	"strings"
@@ -213,6 +214,10 @@ type fakeRevocations struct{}
 
 func (fakeRevocations) ServeFastHTTP(ctx *fasthttp.RequestCtx) {
 	ctx.Response.Header.SetBytesV("X-Seen", ctx.Request.Header.RequestURI())
+}
+
+func (fakeRevocations) AppendOCSP(dst, request []byte, _ time.Time) []byte {
+	return fmt.Appendf(dst, "X-Seen: %x\r\nContent-Length: 0\r\n\r\n", request)
 }
 
 func (fakeRevocations) Respond([]byte) []byte { return []byte{0x30, 3, 0x0a, 1, 3} } // tryLater

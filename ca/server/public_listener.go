@@ -3,8 +3,11 @@ package server
 import (
 	"errors"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,9 +16,11 @@ import (
 // still sends read the answer.
 type publicListener struct {
 	net.Listener
-	goodbye time.Duration // how long a client that still sends is read to its end
-	ended   chan struct{} // closed by Close
-	once    sync.Once
+	goodbye  time.Duration // how long a client that still sends is read to its end
+	ended    chan struct{} // closed by Close
+	once     sync.Once
+	newLane  func(*publicConn) *lane // nil: fasthttp reads everything
+	stopping atomic.Bool
 
 	mu   sync.Mutex
 	open map[*publicConn]struct{} // guarded by mu
@@ -31,6 +36,9 @@ func (l *publicListener) Accept() (net.Conn, error) {
 		conn, err := l.Listener.Accept()
 		if err == nil {
 			c := &publicConn{Conn: conn, listener: l}
+			if l.newLane != nil {
+				c.lane = l.newLane(c)
+			}
 			l.mu.Lock()
 			l.open[c] = struct{}{}
 			l.mu.Unlock()
@@ -58,17 +66,28 @@ func (l *publicListener) Close() error {
 	return err
 }
 
+// stop has the lanes answer what they have begun to read, and closes the connections that wait
+// in one: fasthttp does not know whether they are idle.
+func (l *publicListener) stop() {
+	l.stopping.Store(true)
+	for _, c := range l.all() {
+		if c.state.CompareAndSwap(laneWaits, laneEnds) {
+			c.Conn.Close() //nolint:errcheck // whoever serves it closes it once more
+		}
+	}
+}
+
 // cut closes every connection.
 func (l *publicListener) cut() {
-	l.mu.Lock()
-	open := make([]*publicConn, 0, len(l.open))
-	for c := range l.open {
-		open = append(open, c)
-	}
-	l.mu.Unlock()
-	for _, c := range open {
+	for _, c := range l.all() {
 		c.Conn.Close() //nolint:errcheck // whoever serves it closes it once more
 	}
+}
+
+func (l *publicListener) all() []*publicConn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.open))
 }
 
 const lingerUpTo = 1 << 20
@@ -77,12 +96,46 @@ const lingerUpTo = 1 << 20
 type publicConn struct {
 	net.Conn
 	listener *publicListener
-	unread   bool // set by who serves it: the client may still be sending
+	unread   bool         // set by who serves it: the client may still be sending
+	lane     *lane        // nil once fasthttp reads; of who serves it
+	state    atomic.Int32 // of the lane
 }
 
-// Close closes the connection. To close it while octets arrive would reset it, and the
-// client might never read why; so it goes on reading for a moment then.
+// The states of a lane.
+const (
+	laneLeft  int32 = iota // there is none; also before the first request
+	laneWorks              // a request is being read or answered
+	laneWaits              // for another request
+	laneEnds               // somebody wants the connection closed
+)
+
+// Read reads what the lane leaves.
+func (c *publicConn) Read(p []byte) (int, error) {
+	if c.lane == nil {
+		return c.Conn.Read(p)
+	}
+	n, err := c.lane.run(p)
+	c.lane = nil
+	return n, err
+}
+
+// rest says that the lane waits for another request; it reports false if it must not.
+func (c *publicConn) rest() bool {
+	return c.state.CompareAndSwap(laneWorks, laneWaits) && !c.listener.stopping.Load()
+}
+
+// work says that octets came; it reports false if the connection is closed already.
+func (c *publicConn) work() bool {
+	return c.state.CompareAndSwap(laneWaits, laneWorks) || c.state.CompareAndSwap(laneLeft, laneWorks)
+}
+
+// Close closes the connection; fasthttp calls it when the server stops and it takes a connection for idle, which
+// then ends with the answer that the lane is at. To close a connection while octets arrive
+// would reset it, and the client might never read why; so it goes on reading for a moment then.
 func (c *publicConn) Close() error {
+	if c.state.CompareAndSwap(laneWorks, laneEnds) {
+		return nil // whoever serves it closes it once more
+	}
 	c.listener.mu.Lock()
 	delete(c.listener.open, c)
 	c.listener.mu.Unlock()

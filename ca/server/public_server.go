@@ -28,6 +28,7 @@ type publicServer struct {
 
 func (s *Server) newPublicServer(l *publicListener) *publicServer {
 	limits, handler := s.cfg.Limits, s.Public()
+	l.newLane = s.newLane
 	return &publicServer{listening: l, fast: &fasthttp.Server{
 		Handler:      handler,
 		ErrorHandler: refuseUnread(handler),
@@ -64,6 +65,7 @@ func (p *publicServer) shutdown(ctx context.Context) error {
 	if err := p.listening.Close(); err != nil {
 		return err
 	}
+	p.listening.stop()
 	err := p.fast.ShutdownWithContext(ctx)
 	if err != nil {
 		p.listening.cut()
