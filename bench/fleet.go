@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -63,16 +60,7 @@ func (s *session) startFleetCA(ctx context.Context, lifetime time.Duration) (*au
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(a.Dir, "config.yaml")
-	config, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	changed := bytes.Replace(config, []byte("lifetime: 1h "), fmt.Appendf(nil, "lifetime: %s\n    renew_after: %s ", lifetime, part(lifetime, fleetRenewal)), 1)
-	if bytes.Equal(changed, config) {
-		return nil, errors.New("config.yaml has no default lifetime to change")
-	}
-	if err := os.WriteFile(path, changed, 0o600); err != nil {
+	if err := a.configure("lifetime: 1h ", fmt.Sprintf("lifetime: %s\n    renew_after: %s ", lifetime, part(lifetime, fleetRenewal))); err != nil {
 		return nil, err
 	}
 	if err := a.Serve(ctx); err != nil {
@@ -178,9 +166,9 @@ func (s *session) noteFleet(ours *authority, sim *fleet.Fleet, m marks) error {
 	one("least-left", "least life that a certificate had left when it was renewed", "% of its life", 100*sim.LeastLeft())
 	one("herd-cpu", "CPU of the CA per renewal after the outage", "us/renewal", micro(m.herdCPU)/max(float64(herd.Renewed), 1))
 	one("memory", "peak resident memory of the CA after the outage", "MB", float64(peak)/1e6)
-	s.pictures = append(s.pictures, report.Timeline{
-		Name: "fleet", Title: fmt.Sprintf("%d agents, one CA: renewals a second", sim.Len()), Unit: "renewals/s",
+	s.pictures = append(s.pictures, picture{"fleet", report.Timeline{
+		Title: fmt.Sprintf("%d agents, one CA: renewals a second", sim.Len()), Unit: "renewals/s",
 		Values: fleet.Renewed(seconds), Shaded: [2]int{down, up}, Label: "CA down",
-	})
+	}.SVG()})
 	return nil
 }

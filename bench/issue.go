@@ -48,6 +48,9 @@ func (s *session) issue(ctx context.Context) error {
 	if err := s.halfLoad(ctx, contestants, units); err != nil {
 		return err
 	}
+	if err := s.issueHTTP2(ctx, ours, peer, base); err != nil {
+		return err
+	}
 	return s.disk(ctx, ours, peer)
 }
 

@@ -160,8 +160,8 @@ func (s *session) write() error {
 			return err
 		}
 	}
-	for _, t := range s.pictures {
-		if err := os.WriteFile(filepath.Join(pictures, t.Name+".svg"), []byte(t.SVG()), 0o644); err != nil {
+	for _, p := range s.pictures {
+		if err := os.WriteFile(filepath.Join(pictures, p.name+".svg"), []byte(p.svg), 0o644); err != nil {
 			return err
 		}
 	}

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/handfast/handfast/bench/internal/report"
@@ -85,6 +89,20 @@ func (s *session) serveCA(ctx context.Context, bin, name string) (*authority, er
 	return a, a.register(ctx)
 }
 
+// configure replaces a text of config.yaml that init wrote. It holds from the next start on.
+func (a *authority) configure(from, to string) error {
+	path := filepath.Join(a.Dir, "config.yaml")
+	config, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	changed := bytes.Replace(config, []byte(from), []byte(to), 1)
+	if bytes.Equal(changed, config) {
+		return fmt.Errorf("%s has no %q to change", path, from)
+	}
+	return os.WriteFile(path, changed, 0o600)
+}
+
 func (a *authority) register(ctx context.Context) error {
 	for _, registered := range []api.Service{
 		{Name: service, DNSNames: []string{serviceDNS}, Callers: []string{"client"}},
@@ -141,8 +159,11 @@ func (a *authority) enrol(ctx context.Context, name string, n int) ([]tls.Certif
 
 // enrolment is ours in a contest about issuing.
 func (a *authority) enrolment(clients int) contestant {
+	return a.enrolmentBy(callers(clients, func(int) *tls.Config { return a.clientTLS() }))
+}
+
+func (a *authority) enrolmentBy(all []*caller) contestant {
 	url := "https://" + a.API + api.PathEnroll
-	all := callers(clients, func(int) *tls.Config { return a.clientTLS() })
 	var bodies [][]byte
 	return contestant{
 		name: a.name, pid: a.Process.PID(),
@@ -164,8 +185,11 @@ func (a *authority) enrolment(clients int) contestant {
 
 // renewal is ours in a contest about renewing. anew has each request on a new connection.
 func (a *authority) renewal(credentials []tls.Certificate, anew bool) contestant {
+	return a.renewalBy(callers(len(credentials), func(i int) *tls.Config { return a.clientTLS(credentials[i]) }), anew)
+}
+
+func (a *authority) renewalBy(all []*caller, anew bool) contestant {
 	url := "https://" + a.API + api.PathRenew
-	all := callers(len(credentials), func(i int) *tls.Config { return a.clientTLS(credentials[i]) })
 	var bodies [][]byte
 	return contestant{
 		name: a.name, pid: a.Process.PID(),

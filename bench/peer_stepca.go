@@ -151,8 +151,11 @@ func (p *stepCA) body(r request) ([]byte, error) {
 }
 
 func (p *stepCA) enrolment(clients int) contestant {
+	return p.enrolmentBy(callers(clients, func(int) *tls.Config { return clientTLS(p.root) }))
+}
+
+func (p *stepCA) enrolmentBy(all []*caller) contestant {
 	url := "https://" + p.address + "/1.0/sign"
-	all := callers(clients, func(int) *tls.Config { return clientTLS(p.root) })
 	var bodies [][]byte
 	return contestant{
 		name: "step-ca", pid: p.PID(),
@@ -199,8 +202,11 @@ func (p *stepCA) enrol(ctx context.Context, n int) ([]tls.Certificate, error) {
 
 // renewal is step-ca's own: the same key again, no CSR.
 func (p *stepCA) renewal(credentials []tls.Certificate, anew bool) contestant {
+	return p.renewalBy(callers(len(credentials), func(i int) *tls.Config { return clientTLS(p.root, credentials[i]) }), anew)
+}
+
+func (p *stepCA) renewalBy(all []*caller, anew bool) contestant {
 	url := "https://" + p.address + "/1.0/renew"
-	all := callers(len(credentials), func(i int) *tls.Config { return clientTLS(p.root, credentials[i]) })
 	return contestant{name: "step-ca", pid: p.PID(), do: func(ctx context.Context, client, _ int) error {
 		if anew {
 			defer all[client].http.CloseIdleConnections()

@@ -39,6 +39,9 @@ func (s *session) renew(ctx context.Context) error {
 	if err := s.hold(ctx, contest{name: "renew", unit: "cert", units: s.units(2000), memory: true, rates: true}, kept...); err != nil {
 		return err
 	}
+	if err := s.renewHTTP2(ctx, ours, peer, base); err != nil {
+		return err
+	}
 	floor, err := s.signFloor(ctx, ours, own)
 	if err != nil {
 		return err

@@ -33,8 +33,11 @@ type session struct {
 	started  []*harness.Process
 	cleanup  []func() // what clients hold, released before the servers are told to end
 	figures  []report.Figure
-	pictures []report.Timeline
+	pictures []picture
 }
+
+// picture is one that is not drawn from a figure.
+type picture struct{ name, svg string }
 
 func (s *session) printf(format string, args ...any) {
 	fmt.Fprintf(s.log, format+"\n", args...) //nolint:errcheck // progress only
@@ -99,12 +102,17 @@ func (s *session) bare(ctx context.Context, mode, target, tlsDir string) (*harne
 	return process, address, err
 }
 
-// end stops what the benchmark started. Peers may die of SIGTERM: only ours must end well.
+// end stops what the benchmark started.
 func (s *session) end() error {
 	for _, release := range s.cleanup {
 		release()
 	}
 	s.cleanup = nil
+	return s.endServers()
+}
+
+// endServers stops programs only. Peers may die of SIGTERM: only ours must end well.
+func (s *session) endServers() error {
 	var failed error
 	for _, process := range s.started {
 		err := process.Stop()

@@ -8,7 +8,6 @@ import (
 
 // Timeline is a figure over time, one value a second.
 type Timeline struct {
-	Name   string
 	Title  string
 	Unit   string
 	Values []float64

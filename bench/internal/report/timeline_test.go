@@ -10,7 +10,7 @@ import (
 func TestTimelineIsAPicture(t *testing.T) {
 	values := make([]float64, 2000)
 	values[700] = 42
-	svg := Timeline{Name: "x", Title: "a < b", Values: values, Shaded: [2]int{500, 600}, Label: "down & out"}.SVG()
+	svg := Timeline{Title: "a < b", Values: values, Shaded: [2]int{500, 600}, Label: "down & out"}.SVG()
 	var any struct{}
 	if err := xml.Unmarshal([]byte(svg), &any); err != nil {
 		t.Fatal(err)
