@@ -107,7 +107,23 @@ func TestServiceThatClosesIdleConnections(t *testing.T) {
 		if response.StatusCode != http.StatusOK {
 			t.Fatalf("status %d", response.StatusCode)
 		}
-		time.Sleep(5 * time.Millisecond) // until the end has come
+		waitUnusable(t, &in.inbounds[0].web.targets)
+	}
+}
+
+// waitUnusable waits until the idle connection's end has come.
+func waitUnusable(t *testing.T, pool *targets) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		pool.mu.Lock()
+		ended := len(pool.idle) == 1 && !pool.idle[0].usable()
+		pool.mu.Unlock()
+		if ended {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the service's end never came")
+		}
 	}
 }
 

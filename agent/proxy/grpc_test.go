@@ -96,7 +96,7 @@ func TestGRPCToAServerThatUsesCerts(t *testing.T) {
 
 func checkEcho(t *testing.T, conn *grpc.ClientConn, wanted string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	ctx = metadata.AppendToOutgoingContext(ctx, "x-forwarded-client-cert", "By=evil", "client-cert", ":evil:")
 	got := new(wrapperspb.StringValue)

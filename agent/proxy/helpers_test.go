@@ -41,6 +41,7 @@ func serve(t *testing.T, cfg Config) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.explanation = time.Minute // no news come too late on a busy machine
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Serve(ctx) }()
@@ -67,7 +68,7 @@ func (w *world) serveInbound(t *testing.T, target string, change func(*Config)) 
 
 func (w *world) serveOutbound(t *testing.T, change func(*Config), addresses ...string) *Proxy {
 	t.Helper()
-	cfg := Config{Source: w.webSrc, Outbound: []Outbound{{Listen: "127.0.0.1:0", Service: "orders", Addresses: addresses}}}
+	cfg := Config{Source: w.webSrc, Outbound: []Outbound{{Listen: "127.0.0.1:0", Service: "orders", Addresses: addresses, Limits: Limits{ConnectTimeout: time.Minute}}}}
 	if change != nil {
 		change(&cfg)
 	}
@@ -105,12 +106,12 @@ func echo(conn *net.TCPConn) {
 // dialPlain connects and bounds every later operation.
 func dialPlain(t *testing.T, address string) *net.TCPConn {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", address, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	return conn.(*net.TCPConn)
 }
 
@@ -143,7 +144,7 @@ func roundTrip(conn net.Conn, text string) error {
 // waitEvent waits until the proxy has noted an event with this cause.
 func waitEvent(t *testing.T, p *Proxy, cause string) Event {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		for _, event := range p.Status().Events {
 			if event.Cause == cause {
@@ -176,11 +177,11 @@ func ended(conn net.Conn) error {
 // fate dials a plaintext listener and reports how that ends. A reset may come so early that dialling sees it.
 func fate(t *testing.T, address string) error {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", address, time.Minute)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	return ended(conn)
 }

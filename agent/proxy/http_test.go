@@ -41,7 +41,7 @@ func (w *world) client(t *testing.T, http2 bool) *http.Client {
 	transport.Protocols.SetHTTP1(!http2)
 	transport.Protocols.SetHTTP2(http2)
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
 func TestIdentityHeadersAreOursWhateverTheOutsideSends(t *testing.T) {

@@ -55,7 +55,10 @@ type Proxy struct {
 	tidy      *tidier
 	inbounds  []*inboundListener
 	outbounds []*outboundListener
-	memory    certs.Memory // what peers have shown, as each connection has a config of its own
+
+	explanation time.Duration // defaultExplanation, but for tests
+
+	memory certs.Memory // what peers have shown, as each connection has a config of its own
 }
 
 // Listen checks the configuration and binds every address, or none. Nothing is accepted before Serve.
@@ -81,7 +84,7 @@ func Listen(ctx context.Context, cfg Config) (*Proxy, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Proxy{cfg: cfg, journal: newJournal(&cfg), live: newRegistry(cfg.Source, cfg.Now), tidy: newTidier()}
+	p := &Proxy{cfg: cfg, journal: newJournal(&cfg), live: newRegistry(cfg.Source, cfg.Now), tidy: newTidier(), explanation: defaultExplanation}
 	var err error
 	if p.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
@@ -246,9 +249,9 @@ func (p *Proxy) enter(way direction, listener string, drain time.Duration, peer 
 	})}
 }
 
-// explanation is how long a connection that the peer has reset waits for the news that says why. Both agents
+// defaultExplanation is how long a connection that the peer has reset waits for the news that says why. Both agents
 // hear of a revocation at about the same time; the slower one finds its connections reset.
-const explanation = 300 * time.Millisecond
+const defaultExplanation = 300 * time.Millisecond
 
 // explained reports whether a connection was cut, by this side or, as far as is known or becomes known in a
 // moment, for a reason for which this side would have cut it too. Then it is logged and counted as cut.
@@ -256,7 +259,7 @@ func (p *Proxy) explained(ctx context.Context, e entry) bool {
 	if raw, ok := e.secure.NetConn().(*rawConn); !ok || !raw.reset.Load() {
 		return e.live.gone.Load()
 	}
-	ctx, cancel := context.WithTimeout(ctx, explanation)
+	ctx, cancel := context.WithTimeout(ctx, p.explanation)
 	defer cancel()
 	for {
 		changed := p.cfg.Source.Changed()

@@ -39,7 +39,7 @@ func TestPages(t *testing.T) {
 	go func() { done <- server.Serve(ctx) }()
 	get := func(path string) (int, string) {
 		t.Helper()
-		response, err := (&http.Client{Timeout: 5 * time.Second}).Get("http://" + server.Addr().String() + path)
+		response, err := (&http.Client{Timeout: time.Minute}).Get("http://" + server.Addr().String() + path)
 		if err != nil {
 			t.Fatal(err)
 		}
