@@ -126,7 +126,8 @@ func issued(i *ca.Issued, err error) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &answer{json: api.Issued{
+	body, err := api.Issued{
 		Chain: i.Chain, Roots: i.Roots, RenewAfter: i.RenewAfter.UTC(), Grace: api.Duration(i.Grace),
-	}}, nil
+	}.Encode()
+	return &answer{body: body, media: mediaJSON}, err
 }

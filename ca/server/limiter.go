@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -39,7 +40,7 @@ func newLimiter(l Limits, now func() time.Time) *limiter {
 
 // forgiven refuses an address that has failed too often lately.
 func (l *limiter) forgiven(remote string) error {
-	if wait := l.penalty(network(remote)); wait > 0 {
+	if wait := l.penalty(remote); wait > 0 {
 		return rateLimited(wait, "too many refused requests from this address")
 	}
 	return nil
@@ -47,14 +48,8 @@ func (l *limiter) forgiven(remote string) error {
 
 // do runs handle in a slot, or refuses with CodeRateLimited when none gets free in time.
 func (l *limiter) do(r *request, handle handler) (a *answer, err error) {
-	timer := time.NewTimer(l.queue)
-	defer timer.Stop()
-	select {
-	case l.slots <- struct{}{}:
-	case <-timer.C:
-		return nil, rateLimited(l.queue, "the CA is busy with enrolments")
-	case <-r.ctx().Done():
-		return nil, r.ctx().Err()
+	if err := l.enter(r.ctx()); err != nil {
+		return nil, err
 	}
 	defer func() { // also when handle panics
 		<-l.slots
@@ -63,6 +58,25 @@ func (l *limiter) do(r *request, handle handler) (a *answer, err error) {
 		}
 	}()
 	return handle(r)
+}
+
+// enter waits for a slot.
+func (l *limiter) enter(ctx context.Context) error {
+	select {
+	case l.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(l.queue)
+	defer timer.Stop()
+	select {
+	case l.slots <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return rateLimited(l.queue, "the CA is busy with enrolments")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // blames says whether a refusal is the caller's fault: guessing, garbage or repetition.
@@ -75,10 +89,13 @@ func blames(outcome error) bool {
 }
 
 // penalty is how long the address has to wait until it may fail again.
-func (l *limiter) penalty(from netip.Prefix) time.Duration {
+func (l *limiter) penalty(remote string) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	bucket := l.failures[from]
+	if len(l.failures) == 0 {
+		return 0
+	}
+	bucket := l.failures[network(remote)]
 	if bucket == nil {
 		return 0
 	}

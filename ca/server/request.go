@@ -162,6 +162,9 @@ func (s *Server) admitOperator(r *request, action policy.Action) error {
 // parseQuery refuses what the route does not know, so that a mistyped filter never
 // silently selects everything.
 func (r *request) parseQuery(known []string) error {
+	if r.http.URL.RawQuery == "" {
+		return nil
+	}
 	values, err := url.ParseQuery(r.http.URL.RawQuery)
 	if err != nil {
 		return badRequest("the query string is malformed")
@@ -186,18 +189,15 @@ func (r *request) readBody(rt route) error {
 		}
 		return nil
 	}
-	media, params, err := mime.ParseMediaType(r.http.Header.Get("Content-Type"))
-	if err != nil || media != mediaJSON || r.http.Header.Get("Content-Encoding") != "" {
-		return badRequest("the body must be JSON: send Content-Type: application/json and no Content-Encoding")
-	}
-	if charset, ok := params["charset"]; len(params) > 1 || (len(params) == 1 && (!ok || !strings.EqualFold(charset, "utf-8"))) {
-		return badRequest("Content-Type application/json has no parameter but charset=utf-8")
+	if err := checkMedia(r.http.Header); err != nil {
+		return err
 	}
 	limit := rt.maxBody
 	if limit == 0 {
 		limit = api.MaxBody
 	}
-	r.body, err = io.ReadAll(http.MaxBytesReader(r.writer, r.http.Body, limit))
+	var err error
+	r.body, err = readAll(r.writer, r.http, limit)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -207,6 +207,35 @@ func (r *request) readBody(rt route) error {
 	default:
 		return nil
 	}
+}
+
+// checkMedia demands JSON in UTF-8, uncompressed.
+func checkMedia(header http.Header) error {
+	if header.Get("Content-Encoding") == "" && header.Get("Content-Type") == mediaJSON {
+		return nil
+	}
+	media, params, err := mime.ParseMediaType(header.Get("Content-Type"))
+	if err != nil || media != mediaJSON || header.Get("Content-Encoding") != "" {
+		return badRequest("the body must be JSON: send Content-Type: application/json and no Content-Encoding")
+	}
+	if charset, ok := params["charset"]; len(params) > 1 || (len(params) == 1 && (!ok || !strings.EqualFold(charset, "utf-8"))) {
+		return badRequest("Content-Type application/json has no parameter but charset=utf-8")
+	}
+	return nil
+}
+
+// firstRead bounds what a client's word for a body's length makes the CA take at once.
+const firstRead = 8 << 10
+
+// readAll reads a body of at most limit octets; more is an *http.MaxBytesError. One whose length is known and small, as
+// nearly all are, is read into what it needs.
+func readAll(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if length := r.ContentLength; length > 0 && length <= min(limit, firstRead) {
+		body := make([]byte, length)
+		_, err := io.ReadFull(r.Body, body)
+		return body, err
+	}
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 }
 
 // decode reads the body strictly into v.
