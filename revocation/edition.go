@@ -41,8 +41,10 @@ func (e edition) entry(list int, r *record) (crl.Entry, bool) {
 // publish makes new CRLs of the scopes that have records in v which their newest CRLs
 // tell nothing of, or of all scopes if it is a renewal. With a
 // time it is ahead of the others': then scopes that were published lately are left out.
-// A scope that has this edition already is left alone: two CRLs never share a number.
-func (p *partition) publish(e edition, v view, ahead time.Time) error {
+// A scope that has this edition already is left alone: two CRLs never share a number. It reports
+// whether all that v holds is told now.
+func (p *partition) publish(e edition, v view, ahead time.Time) (told bool, err error) {
+	told = true
 	all := !p.suits(v)
 	start := p.end
 	if all {
@@ -54,18 +56,22 @@ func (p *partition) publish(e edition, v view, ahead time.Time) error {
 		at := positions{start: start, sorted: touched[n], belongs: func(position int) bool {
 			return !overtaken.has(position) && p.of(v.at(position)) == n
 		}}
-		if s.number == e.number || !all && len(at.from(s.end)) == 0 || !ahead.IsZero() && s.lately(ahead) {
+		if s.number == e.number || !all && len(at.from(s.end)) == 0 {
+			continue
+		}
+		if !ahead.IsZero() && s.lately(ahead) {
+			told = false
 			continue
 		}
 		if err := s.publish(e, v, at); err != nil {
-			return err
+			return false, err
 		}
 		s.publishedAt = ahead
 	}
 	if ahead.IsZero() {
 		p.tick, p.generation, p.end = v.tick().sequence, v.generation, v.count
 	}
-	return nil
+	return told, nil
 }
 
 // group returns the positions of each scope's records, from start on.

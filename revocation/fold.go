@@ -61,7 +61,7 @@ func (f *follower) fold(ctx context.Context, now time.Time) (bool, error) {
 			f.metrics.logErrors.Inc()
 			return news > 0, fmt.Errorf("read the revocation log after entry %d: %w", f.sequence, err)
 		}
-		news += f.apply(entries)
+		news += f.apply(entries, now)
 		if len(entries) < foldBatch {
 			break
 		}
@@ -91,14 +91,19 @@ func (f *follower) check(entries []Entry) error {
 }
 
 // apply hands runs of entries of one issuer to its history. The caller holds f.mu.
-func (f *follower) apply(entries []Entry) int {
+func (f *follower) apply(entries []Entry, now time.Time) int {
 	news := 0
 	for start := 0; start < len(entries); {
 		end := start + 1
 		for end < len(entries) && entries[end].Issuer == entries[start].Issuer {
 			end++
 		}
-		news += f.historyOf(entries[start].Issuer).apply(entries[start:end])
+		h := f.historyOf(entries[start].Issuer)
+		if changed := h.apply(entries[start:end]); changed > 0 {
+			h.unsharded.begin(now)
+			h.unlisted.begin(now)
+			news += changed
+		}
 		f.sequence = entries[end-1].Sequence
 		start = end
 	}

@@ -117,6 +117,8 @@ type history struct {
 	window uint32 // seconds that ticks are kept for
 	head   head
 
+	unsharded, unlisted delay // news that shards, and the full list, do not tell yet
+
 	generation int    // of positions: forget moves records
 	latestAt   uint32 // the latest time seen of an entry about a certificate
 }

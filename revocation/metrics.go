@@ -15,6 +15,8 @@ type metrics struct {
 	logErrors    prometheus.Counter
 	publications *prometheus.CounterVec // result: ok, log, sign
 	publishing   prometheus.Histogram
+	fullDelay    prometheus.Observer
+	shardDelay   prometheus.Observer
 	nextUpdate   prometheus.Gauge
 	cached       prometheus.Gauge
 
@@ -44,6 +46,12 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		nextUpdate: gauge("crl_next_update_timestamp_seconds", "Earliest nextUpdate of the full CRLs, as Unix time."),
 		cached:     gauge("ocsp_cached_responses", "Signed OCSP responses held in memory."),
 	}
+	delays := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "handfast", Subsystem: "revocation", Name: "listed_seconds",
+		Help:    "Time from when a revocation is known to be durable until the CRLs that list it are served: the full one, the shard.",
+		Buckets: []float64{.0005, .001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+	}, []string{"list"})
+	m.fullDelay, m.shardDelay = delays.WithLabelValues("full"), delays.WithLabelValues("shard")
 	answers := prometheus.NewCounterVec(counter("ocsp_answers_total", "Certificates answered for, and OCSP errors, by status."), []string{"status"})
 	cache := prometheus.NewCounterVec(counter("ocsp_cache_total", "Lookups of cached OCSP responses, by result."), []string{"result"})
 	for status, name := range statusNames {
@@ -58,7 +66,7 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.revoked, m.sequence, m.logErrors, m.publications, m.publishing, m.nextUpdate, answers, cache, m.cached,
+		m.revoked, m.sequence, m.logErrors, m.publications, m.publishing, delays, m.nextUpdate, answers, cache, m.cached,
 	} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("revocation: register metrics: %w", err)

@@ -23,6 +23,7 @@ type authority struct {
 	partitions []*partition // the shards, for each number of them
 
 	complete sync.Mutex // one publication of everything at a time; taken before mu
+	untold   int64      // guarded by complete: what the publication has claimed of the full list's delay
 
 	mu          sync.Mutex // guards the shards, and what follows
 	number      uint64     // the newest full CRL's
@@ -59,13 +60,15 @@ func (p *Publisher) publish(ctx context.Context, a *authority, renew bool) error
 	}
 	// The shards of what is revoked from here on need not wait for the hash over the full list.
 	renewed := !a.everything.suits(v)
-	if err := a.everything.publish(e, v, time.Time{}); err != nil {
+	if _, err := a.everything.publish(e, v, time.Time{}); err != nil {
+		a.history.unlisted.restore(a.untold)
 		p.metrics.publications.WithLabelValues("sign").Inc()
 		return err
 	}
 	a.mu.Lock()
 	a.number, a.thisUpdate, a.publishedAt, a.unfinished = e.number, e.thisUpdate, p.config.Now(), false
 	a.mu.Unlock()
+	observed(a.untold, p.config.Now(), p.metrics.fullDelay)
 	p.metrics.publications.WithLabelValues("ok").Inc()
 	p.metrics.publishing.Observe(p.config.Now().Sub(started).Seconds())
 	if renewed {
@@ -86,12 +89,19 @@ func (p *Publisher) publishShards(ctx context.Context, a *authority, renew bool)
 	}
 	v := a.history.view(number)
 	e := p.edition(a, number, at, v)
+	unsharded := a.history.unsharded.claim()
+	a.untold = a.history.unlisted.claim()
 	a.unfinished = true // until the end is reached
 	for _, shards := range a.partitions {
-		if err := shards.publish(e, v, time.Time{}); err != nil {
+		if _, err := shards.publish(e, v, time.Time{}); err != nil {
+			a.history.unsharded.restore(unsharded)
+			a.history.unlisted.restore(a.untold)
 			p.metrics.publications.WithLabelValues("sign").Inc()
 			return e, v, err
 		}
+	}
+	if len(a.partitions) > 0 {
+		observed(unsharded, p.config.Now(), p.metrics.shardDelay)
 	}
 	return e, v, nil
 }
@@ -129,14 +139,24 @@ func (p *Publisher) publishAhead(a *authority) error {
 	}
 	v := a.history.view(number)
 	e := p.edition(a, number, at, v)
+	claimed, told := a.history.unsharded.claim(), true
 	for _, shards := range a.partitions {
 		if !shards.suits(v) {
-			return nil
+			told = false
+			break
 		}
-		if err := shards.publish(e, v, now); err != nil {
+		all, err := shards.publish(e, v, now)
+		if err != nil {
+			a.history.unsharded.restore(claimed)
 			p.metrics.publications.WithLabelValues("sign").Inc()
 			return err
 		}
+		told = told && all
+	}
+	if !told {
+		a.history.unsharded.restore(claimed)
+	} else if len(a.partitions) > 0 {
+		observed(claimed, p.config.Now(), p.metrics.shardDelay)
 	}
 	return nil
 }

@@ -58,7 +58,12 @@ func Open(ctx context.Context, config Config) (*Publisher, error) {
 	if p.responder, err = newResponder(p); err != nil {
 		return nil, err
 	}
+	if _, err := p.follower.fold(ctx, config.Now()); err != nil {
+		return nil, err
+	}
 	for _, a := range p.authorities {
+		a.history.unsharded.claim() // what was revoked before the start waits for nothing
+		a.history.unlisted.claim()
 		if err := p.publish(ctx, a, true); err != nil {
 			return nil, fmt.Errorf("publish the first CRL of issuer %s: %w", a.signer.ID(), err)
 		}
