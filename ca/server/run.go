@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,8 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/handfast/handfast/ca/api"
 )
 
 // Addresses are where the server listens, as HOST:PORT. API and Public are required;
@@ -92,6 +89,7 @@ func (s *Server) Run(ctx context.Context, l *Listeners) error {
 	var background sync.WaitGroup
 	background.Go(func() { s.identity.run(rotating) })
 	background.Go(s.chorus.run) // until beginShutdown
+	defer s.chorus.sockets.Close()
 	defer background.Wait()
 	defer stop()
 
@@ -132,17 +130,14 @@ func (d door) serve() error {
 
 func (s *Server) servers(l *Listeners) []door {
 	https := s.httpServer(s.API())
-	https.TLSConfig = s.TLSConfig()
+	https.TLSConfig = s.TLSConfig() // net/http looks there for HTTP/2; the handshakes are over when it gets a connection
 	https.Protocols = new(http.Protocols)
 	https.Protocols.SetHTTP1(true)
 	https.Protocols.SetHTTP2(true)
-	// Such a connection counts as active until its stream has ended, which beginShutdown sees to.
-	https.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
-		api.FeedProtocol: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { s.serveStream(conn) },
-	}
+	handshakes := s.newHandshakes(l.API)
 	public := s.newPublicServer(newPublicListener(l.Public, s.goodbye))
 	doors := []door{
-		{name: "API", listener: l.API, run: func() error { return https.ServeTLS(l.API, "", "") }, shutdown: shutdownHTTP(https)},
+		{name: "API", listener: l.API, run: func() error { return https.Serve(handshakes) }, shutdown: s.shutdownAPI(https)},
 		{name: "public", listener: l.Public, run: public.serve, shutdown: public.shutdown},
 	}
 	if l.Metrics != nil {
@@ -162,6 +157,13 @@ func shutdownHTTP(server *http.Server) func(context.Context) error {
 			server.Close() //nolint:errcheck // the listener is closed already; what is left is cut
 		}
 		return err
+	}
+}
+
+// shutdownAPI waits for the feed's streams as well, which beginShutdown ends.
+func (s *Server) shutdownAPI(server *http.Server) func(context.Context) error {
+	return func(ctx context.Context) error {
+		return errors.Join(shutdownHTTP(server)(ctx), s.chorus.wait(ctx))
 	}
 }
 

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
@@ -16,13 +15,14 @@ import (
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/ca/fleet"
+	"github.com/handfast/handfast/ca/server/sockets"
 )
 
 const (
 	// silence is how long an agent may say nothing: it repeats itself every api.FeedAlive.
 	silence = 3 * api.FeedAlive
-	// piece is how much is written under one deadline, so that a large snapshot may take its time.
-	piece = 64 << 10
+	// piece is how much is written at once, and so about how much is kept for an agent that does not take it.
+	piece = 16 << 10
 )
 
 // Why a stream ends.
@@ -37,15 +37,14 @@ var (
 type halfConn interface {
 	net.Conn
 	CloseWrite() error
-	NetConn() net.Conn
 }
 
-// stream is one agent's, over api.FeedProtocol. There are thousands: each has one goroutine, which reads, and
-// neither a buffer nor a timer of its own. The chorus writes.
+// stream is one agent's, over api.FeedProtocol. There are thousands: between its events each is memory alone, without a
+// goroutine, a buffer or a timer. The chorus writes, and hears of what there is to be read.
 type stream struct {
 	server *Server
-	conn   halfConn
-	id     string // of the request, for the log
+	conn   halfConn      // TLS, over socket
+	socket *sockets.Conn // never waits
 	began  time.Time
 
 	peer   ca.Peer
@@ -58,58 +57,69 @@ type stream struct {
 	heard   atomic.Int64  // when the agent said something, as time since the server's start
 	sent    atomic.Uint64 // the position of what was written, or is about to be
 	calls   atomic.Int32  // of news that were not followed yet; who raised it from 0 writes
-	writing sync.Mutex    // held by who writes
-	cursor  Cursor        // guarded by writing
-	bytes   int64         // written; guarded by writing
 	why     atomic.Pointer[error]
-	ack     [api.AckSize]byte
+	last    atomic.Pointer[parting] // once the agent has been told why
+
+	writing sync.Mutex  // held by who writes, which never waits for the agent
+	cursor  Cursor      // guarded by writing
+	rest    []byte      // of what the cursor said last; guarded by writing
+	fallen  error       // why rest is the last; guarded by writing
+	stuck   *time.Timer // until when the agent has to take what is kept for it; nil is nothing; guarded by writing
+	bytes   int64       // written; guarded by writing
+
+	ack [api.AckSize]byte // Readable alone uses it
+	got int               // octets of ack
 }
 
-// serveStream is an agent's connection, from the handshake to the end.
-func (s *Server) serveStream(conn *tls.Conn) {
-	st := &stream{server: s, conn: conn, chain: conn.ConnectionState().PeerCertificates, id: rand.Text(), began: s.cfg.Now()}
+// serveStream admits an agent's connection after its handshake. The stream lives on when it has returned.
+func (s *Server) serveStream(conn *tls.Conn, socket *sockets.Conn) {
+	st := &stream{server: s, conn: conn, socket: socket, chain: conn.ConnectionState().PeerCertificates, began: s.cfg.Now()}
 	s.metrics.inFlight.Inc()
-	defer s.metrics.inFlight.Dec()
-	first, err := st.open()
-	if err == nil {
-		s.metrics.streams.Inc()
-		defer s.metrics.streams.Dec()
-		defer st.member.Leave()
-		defer s.chorus.leave(st)
-		st.begin(first)
-		err = st.listen()
+	s.chorus.enter()
+	st.writing.Lock()
+	err := st.open()
+	if lost := s.chorus.sockets.Take(socket, st); lost != nil {
+		err = errGone // no descriptor is left to answer by
 	}
-	st.end(err)
-	st.finish()
+	st.writing.Unlock()
+	if err != nil {
+		st.end(err)
+		return
+	}
+	st.calls.Store(1)
+	st.pursue(false)
 }
 
-// open admits the agent, and returns what the feed says first.
-func (st *stream) open() (first []byte, err error) {
+// open admits the agent, and leaves in rest what the feed says first. st.writing is held.
+func (st *stream) open() (err error) {
 	defer st.rescue(&err)
 	s := st.server
 	if st.peer, err = s.authenticate(s.chorus.ctx, st.chain); err != nil {
-		return nil, err
+		return err
 	}
 	if st.peer.Kind != ca.KindService {
-		return nil, wrongKind(st.peer)
+		return wrongKind(st.peer)
 	}
 	hello, err := st.readHello()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	f, err := s.follow(s.chorus.ctx, st.peer, hello, st.conn.RemoteAddr().String())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	st.cursor, st.issuer, f.joined.End = f.cursor, f.joined.Issuer, st.end
+	st.cursor, st.rest, st.issuer, f.joined.End = f.cursor, f.first, f.joined.Issuer, st.end
+	st.sent.Store(f.cursor.Position())
 	st.checked = st.began.Add(-spread(st.peer.Certificate))
-	st.calls.Store(1) // the first word is begin's
 	st.hears()
-	if st.member, err = s.cfg.Fleet.Join(f.joined); err != nil {
-		return nil, streamError(err)
+	member, err := s.cfg.Fleet.Join(f.joined)
+	if err != nil {
+		return streamError(err)
 	}
+	st.member = member
+	s.metrics.streams.Inc()
 	s.chorus.join(st)
-	return f.first, nil
+	return nil
 }
 
 func (st *stream) readHello() (api.FeedHello, error) {
@@ -135,26 +145,38 @@ func (st *stream) readHello() (api.FeedHello, error) {
 	}
 }
 
-// begin writes the first word, and what is new since then.
-func (st *stream) begin(first []byte) {
-	var err error
-	defer func() {
-		if err != nil {
-			st.end(err)
-		}
-	}()
-	defer st.rescue(&err)
-	st.writing.Lock()
-	err = st.say(first, nil)
-	st.writing.Unlock()
-	if err == nil {
-		st.follow(false)
+// Readable takes acknowledgements, or what comes after the end.
+func (st *stream) Readable() {
+	if last := st.last.Load(); last != nil {
+		last.drain()
+		return
 	}
+	if err := st.listen(); err != nil {
+		st.end(err)
+	}
+}
+
+// Writable goes on where the agent took no more. What is to be said now may have to be read from the ledger.
+func (st *stream) Writable() {
+	go func() {
+		st.writing.Lock()
+		st.stalled()
+		st.writing.Unlock()
+		st.news(false)
+	}()
 }
 
 // news makes sure that the agent is told what is new, by the caller or by who is writing to it already. It reports
 // whether that was put off, because the certificate is revoked and mayWait says that others come first.
 func (st *stream) news(mayWait bool) (late bool) {
+	if st.calls.Add(1) > 1 {
+		return false
+	}
+	return st.pursue(mayWait)
+}
+
+// pursue tells what is new until nobody has called for it meanwhile.
+func (st *stream) pursue(mayWait bool) (late bool) {
 	var err error
 	defer func() {
 		if err != nil {
@@ -162,93 +184,100 @@ func (st *stream) news(mayWait bool) (late bool) {
 		}
 	}()
 	defer st.rescue(&err)
-	if st.calls.Add(1) > 1 {
-		return false
-	}
-	return st.follow(mayWait)
-}
-
-// follow tells what is new until nobody has called for it meanwhile.
-func (st *stream) follow(mayWait bool) (late bool) {
 	for {
 		calls := st.calls.Load()
-		late = st.tell(mayWait)
-		if st.calls.CompareAndSwap(calls, 0) {
+		late, err = st.tell(mayWait)
+		if st.calls.CompareAndSwap(calls, 0) || err != nil {
 			return late
 		}
 	}
 }
 
-// tell writes what the cursor has to say now. An agent whose certificate has been revoked or put
+// tell writes what the cursor has to say now, or as much as the agent takes. An agent whose certificate has been revoked or put
 // on hold is told of that by the statement that says so, which tells why, before it is told no more.
-func (st *stream) tell(mayWait bool) (late bool) {
+func (st *stream) tell(mayWait bool) (late bool, err error) {
 	st.writing.Lock()
 	defer st.writing.Unlock()
-	for st.why.Load() == nil && st.cursor.Behind() {
+	for st.why.Load() == nil {
+		if done, err := st.flow(); !done || err != nil {
+			return false, err
+		}
+		if st.fallen != nil || !st.cursor.Behind() {
+			return false, st.fallen
+		}
 		fallen := st.stands()
 		if mayWait && isRevoked(fallen) {
-			return true
+			return true, nil
 		}
 		if fallen != nil && !isRevoked(fallen) {
-			st.end(fallen)
-			return false
+			return false, fallen
 		}
 		messages, err := st.cursor.Next(st.server.chorus.ctx)
 		if err != nil {
-			st.end(feedError(err))
-			return false
+			return false, feedError(err)
 		}
-		if err := st.say(messages, fallen); err != nil {
-			st.end(err)
-		}
+		st.sent.Store(st.cursor.Position())
+		st.rest, st.fallen = messages, fallen
 	}
-	return false
+	return false, nil
 }
 
-// say writes messages of the feed; fallen is why they are the last. st.writing is held.
-func (st *stream) say(messages []byte, fallen error) error {
-	st.sent.Store(st.cursor.Position())
-	if err := st.write(messages); err != nil {
-		return err
+// flow writes the rest, and reports whether the agent took it all. st.writing is held.
+func (st *stream) flow() (done bool, err error) {
+	for len(st.rest) > 0 && st.socket.Kept() == 0 {
+		part := st.rest[:min(len(st.rest), piece)]
+		if err := st.write(part); err != nil {
+			return false, err
+		}
+		st.rest = st.rest[len(part):]
 	}
-	return fallen
+	done = len(st.rest) == 0
+	if done {
+		st.rest = nil // it is shared, and may be large
+	}
+	if st.stuck == nil {
+		st.stalled()
+	}
+	return done, nil
 }
 
 // write has st.writing held.
 func (st *stream) write(octets []byte) error {
-	for len(octets) > 0 {
-		part := octets[:min(len(octets), piece)]
-		_ = st.conn.SetWriteDeadline(time.Now().Add(st.server.cfg.Limits.Write))
-		if st.why.Load() != nil { // looked at after the deadline was set, which end sets after why
-			return errGone
-		}
-		n, err := st.conn.Write(part)
-		st.bytes += int64(n)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return errSlow
-		}
-		if err != nil {
-			return errGone
-		}
-		octets = octets[len(part):]
+	n, err := st.conn.Write(octets)
+	st.bytes += int64(n)
+	if err != nil {
+		return errGone
 	}
 	return nil
 }
 
-// listen takes acknowledgements, and returns why there are no more.
+// stalled gives the agent a time for taking what is kept for it, if anything is. A timer is for those alone. st.writing is held.
+func (st *stream) stalled() {
+	if st.stuck != nil {
+		st.stuck.Stop()
+		st.stuck = nil
+	}
+	if st.socket.Kept() > 0 && st.why.Load() == nil {
+		st.stuck = time.AfterFunc(st.server.cfg.Limits.Write, func() { st.end(errSlow) })
+	}
+}
+
+// listen takes the acknowledgements that are there, and returns why there will be no more.
 func (st *stream) listen() (err error) {
 	defer st.rescue(&err)
-	for n := 0; ; {
-		m, err := st.conn.Read(st.ack[n:])
-		n += m
+	for {
+		n, err := st.conn.Read(st.ack[st.got:])
+		st.got += n
 		switch {
-		case n == api.AckSize:
+		case st.got == api.AckSize:
+			st.got = 0
 			if err := st.acknowledge(binary.BigEndian.Uint64(st.ack[:])); err != nil {
 				return err
 			}
-			n = 0
 		case err == nil:
-		case n > 0 && errors.Is(err, io.EOF):
+		case errors.Is(err, sockets.ErrNotYet):
+			return nil
+		case st.got > 0 && errors.Is(err, io.EOF):
 			return badRequest("an acknowledgement has %d octets", api.AckSize)
 		default:
 			return errGone
@@ -273,17 +302,15 @@ func (st *stream) hears() { st.heard.Store(int64(st.server.chorus.age())) }
 
 // end makes the stream end for cause, unless it does already. It does not wait.
 func (st *stream) end(cause error) {
-	if !st.why.CompareAndSwap(nil, &cause) {
-		return
+	if st.why.CompareAndSwap(nil, &cause) {
+		go st.finish()
 	}
-	_ = st.conn.SetReadDeadline(time.Unix(1, 0))
-	_ = st.conn.SetWriteDeadline(time.Now().Add(st.server.goodbye))
 }
 
 // rescue makes a panic the reason of an end.
 func (st *stream) rescue(err *error) {
 	if cause := recover(); cause != nil {
-		st.server.panicked(st.server.chorus.ctx, &note{id: st.id, route: api.FeedProtocol}, cause)
+		st.server.panicked(st.server.chorus.ctx, &note{route: api.FeedProtocol}, cause)
 		*err = errPanicked
 	}
 }

@@ -10,28 +10,30 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/ca/server/sockets"
 )
 
 const (
 	// greetings is how many connections may be without a hello.
 	greetings = 1024
-	// stalled is how long the writers of a round may get nowhere until there are more of them.
-	stalled = 20 * time.Millisecond
 	// rounds is how often streams are looked after when the feed is silent.
 	rounds = 5 * time.Second
 )
 
-// chorus tells all streams what is new: a few writers go from one to the next, once for each statement, so that a
-// stream costs no goroutine that writes. A writer that an agent holds up is replaced meanwhile.
+// chorus tells all streams what is new: a few writers go from one to the next, once for each statement, and wait for
+// none. What agents say a set of sockets hears. So a stream costs no goroutine.
 type chorus struct {
-	feed  Feed
-	began time.Time
-	ctx   context.Context // ends when the shutdown begins
-	stop  context.CancelFunc
+	feed    Feed
+	began   time.Time
+	ctx     context.Context // ends when the shutdown begins
+	stop    context.CancelFunc
+	sockets sockets.Set
 
 	mu       sync.Mutex
 	streams  []*stream             // guarded by mu
 	greeting map[net.Conn]struct{} // guarded by mu
+	inside   int                   // connections that were entered and did not exit; guarded by mu
+	empty    chan struct{}         // closed when inside is 0, once somebody waits for that; guarded by mu
 }
 
 func newChorus(feed Feed) *chorus {
@@ -88,6 +90,40 @@ func (c *chorus) present() []*stream {
 	return slices.Clone(c.streams)
 }
 
+// enter counts a connection, from its handshake until exit.
+func (c *chorus) enter() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inside++
+}
+
+func (c *chorus) exit() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inside--; c.inside == 0 && c.empty != nil {
+		close(c.empty)
+		c.empty = nil
+	}
+}
+
+// wait waits until all connections have ended, or until ctx does. Call it once, after close.
+func (c *chorus) wait(ctx context.Context) error {
+	c.mu.Lock()
+	if c.inside == 0 {
+		c.mu.Unlock()
+		return nil
+	}
+	empty := make(chan struct{})
+	c.empty = empty
+	c.mu.Unlock()
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // close ends connections without a hello; the fleet has ended the streams.
 func (c *chorus) close() {
 	c.stop()
@@ -105,7 +141,7 @@ func (c *chorus) run() {
 	working.Go(c.watch)
 	for c.ctx.Err() == nil {
 		changed := c.feed.Changed()
-		c.sing(&working)
+		c.sing()
 		select {
 		case <-changed:
 		case <-c.ctx.Done():
@@ -113,37 +149,20 @@ func (c *chorus) run() {
 	}
 }
 
+// sing tells every stream what is new, as far as it takes it.
+func (c *chorus) sing() {
+	r := &round{streams: c.present()}
+	var working sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(r.streams)) {
+		working.Go(r.work)
+	}
+	working.Wait()
+}
+
 // round is one way through all streams.
 type round struct {
 	streams []*stream
 	next    atomic.Int64
-	taken   chan struct{} // closed when a writer has come to the last one
-}
-
-// sing tells every stream what is new. It returns when a writer is at work on each, which those that are slow
-// do not keep up.
-func (c *chorus) sing(working *sync.WaitGroup) {
-	r := &round{streams: c.present(), taken: make(chan struct{})}
-	if len(r.streams) == 0 {
-		return
-	}
-	more := min(runtime.GOMAXPROCS(0), len(r.streams))
-	tick := time.NewTicker(stalled)
-	defer tick.Stop()
-	for before := int64(-1); ; {
-		if at := r.next.Load(); at == before || before < 0 {
-			for range more {
-				working.Go(r.work)
-			}
-			more *= 2
-		}
-		before = r.next.Load()
-		select {
-		case <-r.taken:
-			return
-		case <-tick.C:
-		}
-	}
 }
 
 // work is one writer. Those whose certificate has been revoked are told after everybody else.
@@ -153,9 +172,6 @@ func (r *round) work() {
 		i := int(r.next.Add(1)) - 1
 		if i >= len(r.streams) {
 			break
-		}
-		if i == len(r.streams)-1 {
-			close(r.taken)
 		}
 		if r.streams[i].news(true) {
 			late = append(late, r.streams[i])

@@ -2,15 +2,17 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/ca/fleet"
+	"github.com/handfast/handfast/ca/server/sockets"
 	"github.com/handfast/handfast/certs/feed"
 	"github.com/handfast/handfast/internal/logging"
 )
@@ -22,41 +24,95 @@ const drained = 64 << 10
 // finish says why the stream ends, to the agent, the fleet and the log.
 func (st *stream) finish() {
 	cause := *st.why.Load()
-	st.writing.Lock() // who writes gives up within Server.goodbye
+	st.writing.Lock()
 	defer st.writing.Unlock()
-	n := &note{id: st.id, route: api.FeedProtocol, caller: st.peer.ID}
+	if st.stuck != nil {
+		st.stuck.Stop()
+	}
+	st.rest = nil
+	n := &note{id: rand.Text(), route: api.FeedProtocol, caller: st.peer.ID}
 	plain := errors.Is(cause, errGone) || errors.Is(cause, errStops)
-	if !plain {
+	last := &parting{stream: st}
+	if plain {
+		last.close()
+	} else {
 		cause = streamError(cause)
 		told := public(cause)
 		told.RequestID = n.id
 		n.code, n.cause = told.Code, cause
-		st.farewell(told)
+		st.farewell(told, last)
 	}
-	if errors.Is(cause, errStops) {
-		st.member.Stop()
-	}
-	st.conn.NetConn().Close() //nolint:errcheck // who took the farewell has had TLS's, too; nobody else waits for it
+	st.leave(errors.Is(cause, errStops))
 	if plain && st.member == nil {
 		return // nobody has asked for anything
 	}
 	st.log(n)
 }
 
-// farewell tells the agent, and waits until it has hung up or had the time for it.
-func (st *stream) farewell(told *api.Error) {
-	text, err := json.Marshal(told)
-	if err != nil {
-		return // an Error is three strings
-	}
-	_ = st.conn.SetWriteDeadline(time.Now().Add(st.server.goodbye))
-	written, err := st.conn.Write(feed.AppendMessage(nil, feed.EndMessage, text))
-	st.bytes += int64(written)
-	if err != nil || st.conn.CloseWrite() != nil {
+// leave takes the stream out of the chorus and the fleet. st.writing is held.
+func (st *stream) leave(stops bool) {
+	if st.member == nil {
 		return
 	}
-	_ = st.conn.SetReadDeadline(time.Now().Add(st.server.goodbye))
-	_, _ = io.CopyN(io.Discard, st.conn, drained)
+	st.server.chorus.leave(st)
+	if stops {
+		st.member.Stop()
+	} else {
+		st.member.Leave()
+	}
+	st.server.metrics.streams.Dec()
+}
+
+// farewell tells the agent, and lets the connection be until it has hung up or had the time for it. st.writing is held.
+func (st *stream) farewell(told *api.Error, last *parting) {
+	text, err := json.Marshal(told)
+	if err == nil { // an Error is three strings
+		err = st.write(feed.AppendMessage(nil, feed.EndMessage, text))
+	}
+	if err != nil || st.conn.CloseWrite() != nil {
+		last.close()
+		return
+	}
+	last.timer = time.AfterFunc(st.server.goodbye, last.close)
+	st.last.Store(last)
+	last.drain() // Readable did not while the end was on its way
+}
+
+// parting is a connection whose agent has been told why it ends.
+type parting struct {
+	stream *stream
+	timer  *time.Timer
+	closed sync.Once
+
+	mu   sync.Mutex
+	read int // octets since then; guarded by mu
+}
+
+// drain reads what is there, to the end if it is.
+func (p *parting) drain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var octets [512]byte
+	for p.read < drained {
+		n, err := p.stream.conn.Read(octets[:])
+		if p.read += n; errors.Is(err, sockets.ErrNotYet) {
+			return
+		}
+		if err != nil {
+			break
+		}
+	}
+	p.timer.Stop()
+	p.close()
+}
+
+// close hangs up. Who took the farewell has had TLS's, too; nobody else waits for it.
+func (p *parting) close() {
+	p.closed.Do(func() {
+		p.stream.socket.Close() //nolint:errcheck // there is nothing to be done about it
+		p.stream.server.metrics.inFlight.Dec()
+		p.stream.server.chorus.exit()
+	})
 }
 
 // log writes the stream's line. Its status is that of the answer: 200 when the agent was admitted.
