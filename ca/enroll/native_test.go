@@ -96,6 +96,45 @@ func TestMintIDsAreRandomAndLong(t *testing.T) {
 	}
 }
 
+// The place of a token must never change while it may be used: the ledger would not find that it was.
+func TestPlaceFollowsFromTheToken(t *testing.T) {
+	const exp = 1800000000
+	at := newClock()
+	at.Time = time.Unix(exp-3600, 0)
+	e := newEnroller(t, func(c *enroll.Config) { c.Now = at.now })
+	place := func(token string) uint32 {
+		t.Helper()
+		claim, err := e.Verify(t.Context(), token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, _ := ca.PlaceOf(claim.OneTime.ID)
+		return p
+	}
+	first, _, err := e.Mint("web", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at.Time = at.Add(time.Millisecond)
+	second, _, err := e.Mint("web", 2*time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 4096 places a second, so a millisecond later is 4 on.
+	if a, b := place(first), place(second); b != a+4 {
+		t.Errorf("places %d and %d, want the second 4 on", a, b)
+	}
+	at.Time = at.Add(time.Minute)
+	if again := place(first); again != place(second)-4 {
+		t.Errorf("place %d a minute later", again)
+	}
+	// Minted by an older version: 20 random octets.
+	old := sealed(nativeKey, `{"alg":"HS256","typ":"handfast-enrol+jwt"}`, claimsJSON(at.Time, "exp", int64(exp)))
+	if got := place(old); got != exp {
+		t.Errorf("place %d of an old token, want its expiry", got)
+	}
+}
+
 func TestMintRefuses(t *testing.T) {
 	tests := []struct {
 		name, service string
