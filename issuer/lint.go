@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"math/big"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	// zlint is the linter of public CAs. Only the lints taken from RFCs are linked: those of the
@@ -92,10 +94,32 @@ func (p *Profile) lintProbes() error {
 	if err != nil {
 		return err
 	}
-	for _, s := range subjects {
+	return firstFailure(subjects, func(s Subject) error {
 		if err := p.lintProbe(s, now); err != nil {
 			return fmt.Errorf("%s key, %d DNS names, %d addresses, path of %d characters: %w",
 				s.Key.algorithm, len(s.DNSNames), len(s.IPs), len(s.ID.Path()), err)
+		}
+		return nil
+	})
+}
+
+// firstFailure calls do for all subjects, on all cores because a start waits for it, and returns
+// the error of the first of them that has one.
+func firstFailure(subjects []Subject, do func(Subject) error) error {
+	errs := make([]error, len(subjects))
+	workers := runtime.GOMAXPROCS(0)
+	var working sync.WaitGroup
+	for w := range workers {
+		working.Go(func() {
+			for i := w; i < len(subjects); i += workers {
+				errs[i] = do(subjects[i])
+			}
+		})
+	}
+	working.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package issuer
 import (
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -188,5 +189,26 @@ func TestIssuerAccessors(t *testing.T) {
 		if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: chain, CurrentTime: epoch(), KeyUsages: []x509.ExtKeyUsage{usage}, DNSName: "payments.svc.cluster.local"}); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestFirstFailureIsTheFirstSubjects(t *testing.T) {
+	subjects := make([]Subject, 50)
+	for i := range subjects {
+		subjects[i].DNSNames = make([]string, i)
+	}
+	failing := func(from int) func(Subject) error {
+		return func(s Subject) error {
+			if len(s.DNSNames) < from {
+				return nil
+			}
+			return fmt.Errorf("subject %d", len(s.DNSNames))
+		}
+	}
+	if err := firstFailure(subjects, failing(7)); err == nil || err.Error() != "subject 7" {
+		t.Errorf("got %v, want subject 7", err)
+	}
+	if err := firstFailure(subjects, failing(50)); err != nil {
+		t.Error(err)
 	}
 }
