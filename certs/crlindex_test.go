@@ -67,15 +67,16 @@ func TestCRLAgreesWithStandardLibrary(t *testing.T) {
 func TestRepeatedSerialIsLinear(t *testing.T) {
 	p := soundCRL()
 	p.entries = bytes.Repeat(entry([]byte{5}), 100_000)
-	start := time.Now()
-	c, err := parseCRL(p.der())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := c.find(big.NewInt(5)); !ok {
-		t.Error("not found")
-	}
-	if took := time.Since(start); took > 5*time.Second {
+	took := processorTime(t, func() {
+		c, err := parseCRL(p.der())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := c.find(big.NewInt(5)); !ok {
+			t.Error("not found")
+		}
+	})
+	if took > 5*time.Second {
 		t.Errorf("took %v", took)
 	}
 }

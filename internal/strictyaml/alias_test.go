@@ -3,10 +3,9 @@ package strictyaml
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
-// Aliases of aliases unfold without a bound: some hundred bytes would take hours.
+// Aliases of aliases unfold without a bound: some hundred bytes would take hours, and this test with them.
 func TestAliasesAreRefused(t *testing.T) {
 	t.Parallel()
 	bomb := "l0: &l0 [x,x,x,x,x,x,x,x,x]\n"
@@ -24,13 +23,9 @@ func TestAliasesAreRefused(t *testing.T) {
 		{"comment", "a: [x] # &b *c\n", ""},
 	} {
 		v := map[string][]string{}
-		begin := time.Now()
 		err := Decode("x", []byte(tt.text), &v)
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %v; want %q", tt.name, err, tt.want)
-		}
-		if took := time.Since(begin); took > time.Second {
-			t.Errorf("%s took %v", tt.name, took)
 		}
 	}
 }
