@@ -169,7 +169,7 @@ func TestRunGivesTheFeedASigner(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for len(w.Ready(ctx)) > 0 {
 		select {
 		case <-deadline:

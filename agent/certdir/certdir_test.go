@@ -57,7 +57,7 @@ func start(t *testing.T, cfg Config) {
 
 func eventually(t *testing.T, what string, check func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !check() {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)

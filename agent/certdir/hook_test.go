@@ -48,7 +48,7 @@ func TestFailingReloadIsTriedAgain(t *testing.T) {
 	cfg.Registerer = registry
 	start(t, cfg)
 	eventually(t, "failure in log and metric", func() bool {
-		return strings.Contains(w.log.String(), "no flag") && count(t, registry, "handfast_certdir_reloads_total", "failed") == 1
+		return strings.Contains(w.log.String(), "no flag") && count(t, registry, "handfast_certdir_reloads_total", "failed") > 0
 	})
 	if !w.isCurrent() {
 		t.Error("the files are not there because the hook failed")
@@ -79,7 +79,7 @@ func TestSignalToPIDFile(t *testing.T) {
 	start(t, cfg)
 	select {
 	case <-got:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no signal came")
 	}
 }

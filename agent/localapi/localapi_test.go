@@ -49,7 +49,7 @@ func TestSocketSourceFollowsTheAgent(t *testing.T) {
 	defer follower.Close()
 	for range 3 {
 		want, _ := source.Current()
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for {
 			got, err := follower.Current()
 			if err == nil && got.Certificate.Leaf.Equal(want.Certificate.Leaf) {

@@ -65,8 +65,8 @@ func TestFailsClosed(t *testing.T) {
 			"the feed's signer is valid from",
 		},
 		"clock": {
-			func(_ *testing.T, w *world) { w.now = func() time.Time { return time.Now().Add(-5 * time.Minute) } },
-			func(_ *testing.T, w *world) { w.now = time.Now },
+			func(_ *testing.T, w *world) { w.back.Store(int64(5 * time.Minute)) },
+			func(_ *testing.T, w *world) { w.back.Store(0) },
 			"went back",
 		},
 		"entry of an unknown kind": {
@@ -144,7 +144,7 @@ func TestDatesNeverGoBack(t *testing.T) {
 		cursor := w.Follow(0)
 		last := h.follow(t, cursor).SignedAt
 		for n, back := range []time.Duration{time.Second, 0, 1900 * time.Millisecond, 300 * time.Millisecond} {
-			w.now = func() time.Time { return time.Now().Add(-back) }
+			w.back.Store(int64(back))
 			w.revoke(n)
 			s := h.follow(t, cursor)
 			if s.SignedAt.Before(last) || len(s.Entries) != 1 {

@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -174,14 +175,14 @@ type world struct {
 	*Broadcaster
 	key   *countingKey
 	chain []*x509.Certificate
-	now   func() time.Time
+	back  atomic.Int64 // how far the clock of who broadcasts is behind, a time.Duration
 	stop  func()
 }
 
 // newWorld starts a Broadcaster; adjust changes its configuration. Call it in a bubble.
 func newWorld(t testing.TB, adjust func(*Config)) *world {
 	t.Helper()
-	w := &world{ledger: &ledger{}, now: time.Now, stop: func() {}}
+	w := &world{ledger: &ledger{}, stop: func() {}}
 	w.key, w.chain = newTestSigner(t, time.Now().Add(7*24*time.Hour).Truncate(time.Second))
 	w.restart(t, adjust)
 	t.Cleanup(func() { w.stop() })
@@ -194,7 +195,7 @@ func (w *world) restart(t testing.TB, adjust func(*Config)) {
 	w.stop()
 	config := Config{
 		TrustDomain: domain, Log: w.ledger, Listed: w.Listed, Versions: w.ledger.Versions,
-		Issuers: func() []string { return []string{issuerA, issuerB} }, Now: func() time.Time { return w.now() },
+		Issuers: func() []string { return []string{issuerA, issuerB} }, Now: w.now,
 	}
 	if adjust != nil {
 		adjust(&config)
@@ -215,6 +216,8 @@ func (w *world) restart(t testing.TB, adjust func(*Config)) {
 		w.stop = func() {}
 	}
 }
+
+func (w *world) now() time.Time { return time.Now().Add(-time.Duration(w.back.Load())) }
 
 // revoke appends a revocation and tells of it.
 func (w *world) revoke(n int) uint64 {

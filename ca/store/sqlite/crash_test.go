@@ -64,7 +64,7 @@ func TestInvariants1And6And10SurviveKill9UnderLoad(t *testing.T) {
 		must(t, err)
 		cmd.Stderr = os.Stderr
 		must(t, cmd.Start())
-		guard := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+		guard := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
 		said.read(t, out, func() { _ = cmd.Process.Kill() }) // SIGKILL
 		guard.Stop()
 		if err := cmd.Wait(); err == nil || cmd.ProcessState.Exited() {
