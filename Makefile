@@ -63,7 +63,8 @@ fuzz: ## Run each fuzz target for FUZZTIME
 		done; \
 	done
 
-# BENCH names one or several of issue, renew, ocsp, crl, proxy, agent, feed, limit, fleet and profile; without it all but the last two run.
+# BENCH names one or several of issue, renew, ocsp, crl, proxy, agent, feed, limit, fleet, endurance and profile; without it all but the
+# last three run: fleet takes half an hour, endurance (a million certificates one after the other) a quarter of one.
 .PHONY: bench
 bench: ## Measure beside other programs, in turns; BENCH=issue for one part
 	cd bench && $(GO) run . -keep $(BENCH)

@@ -1,9 +1,9 @@
 // Command bench measures Handfast beside other programs that do the same work, in one run
 // and in turns, so that the ratio means something on a machine that is shared.
 //
-//	go run . [flags] [issue|renew|ocsp|crl|proxy|agent|limit|feed|fleet|profile]...
+//	go run . [flags] [issue|renew|ocsp|crl|proxy|agent|limit|feed|fleet|endurance|profile]...
 //
-// Without names it runs all but fleet and profile. A part of proxy can be named too: proxy-http, proxy-http2,
+// Without names it runs all but fleet, endurance and profile. A part of proxy can be named too: proxy-http, proxy-http2,
 // proxy-idle, proxy-ping, proxy-handshake, proxy-bulk. See docs/performance.md.
 package main
 
@@ -41,7 +41,7 @@ type benchmark struct {
 	of    string // the benchmark that this one is a part of, or ""
 }
 
-// benchmarks in their order. fleet takes half an hour, and profile measures nothing.
+// benchmarks in their order. fleet takes half an hour, endurance a quarter of one, and profile measures nothing.
 var benchmarks = []benchmark{
 	{name: "limit", run: (*session).limit},
 	{name: "issue", run: (*session).issue},
@@ -52,6 +52,7 @@ var benchmarks = []benchmark{
 	{name: "agent", run: (*session).agent},
 	{name: "feed", run: (*session).feed},
 	{name: "fleet", run: (*session).fleet, alone: true},
+	{name: "endurance", run: (*session).endurance, alone: true},
 	{name: "profile", run: (*session).profile, alone: true},
 	{name: "proxy-http", run: proxyHTTP((*proxyBench).requests), alone: true, of: "proxy"},
 	{name: "proxy-http2", run: proxyHTTP((*proxyBench).streams), alone: true, of: "proxy"},
@@ -84,6 +85,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	if partial := slices.ContainsFunc(chosen, func(b benchmark) bool { return b.of != "" }); *keep && (partial || s.peers != nil) {
 		return errors.New("a part of a benchmark is not kept: it would take the place of the whole")
+	}
+	if *keep {
+		if err := s.checkPlaces(chosen); err != nil {
+			return err
+		}
 	}
 	if s.rounds < 1 || s.clients < 1 || s.scale <= 0 {
 		return errors.New("rounds, clients and scale must be positive")
@@ -166,6 +172,24 @@ func (s *session) write() error {
 		}
 	}
 	return s.document(results)
+}
+
+// checkPlaces fails, before minutes of work, where the document has no place for figures of chosen.
+func (s *session) checkPlaces(chosen []benchmark) error {
+	path := filepath.Join(s.repo, "docs", "performance.md")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	for _, b := range chosen {
+		if b.name == "profile" { // it leaves no figures
+			continue
+		}
+		if _, err := report.Insert(text, b.name, ""); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return nil
 }
 
 // document brings the tables of docs/performance.md up to date.

@@ -29,19 +29,31 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// Every benchmark that leaves figures needs its place in the document, or keeping them fails
-// after minutes of work.
+// Every benchmark of `make bench` needs its place in the document, or none of them can be kept.
 func TestDocumentHasAPlaceForEachBenchmark(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "docs", "performance.md"))
+	all, err := choose(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range benchmarks {
-		if b.name == "profile" || b.of != "" {
-			continue
-		}
-		if !strings.Contains(string(text), "<!-- begin "+b.name+" -->\n") || !strings.Contains(string(text), "<!-- end "+b.name+" -->") {
-			t.Errorf("docs/performance.md has no place for the figures of %q", b.name)
-		}
+	if err := (&session{repo: ".."}).checkPlaces(all); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFiguresWithoutAPlaceAreRefusedBeforeTheWork(t *testing.T) {
+	repo := t.TempDir()
+	if err := os.Mkdir(filepath.Join(repo, "docs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := "<!-- begin issue -->\n<!-- end issue -->\n"
+	if err := os.WriteFile(filepath.Join(repo, "docs", "performance.md"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := &session{repo: repo}
+	if err := s.checkPlaces([]benchmark{{name: "issue"}, {name: "profile"}}); err != nil {
+		t.Error(err)
+	}
+	if err := s.checkPlaces([]benchmark{{name: "issue"}, {name: "renew"}}); err == nil || !strings.Contains(err.Error(), `"renew"`) {
+		t.Errorf("got %v, want an error that names renew", err)
 	}
 }
