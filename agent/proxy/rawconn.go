@@ -15,7 +15,11 @@ import (
 // not read stops the other side's writer, through TCP's own window.
 const bulkSize = 64 << 10
 
-type bulk [bulkSize]byte
+// recordRoom is what TLS adds to a bulkSize of plaintext: 22 octets for each record, of which the first on a connection
+// are short. Without it the end of each joined write would be a packet of its own.
+const recordRoom = 8 << 10
+
+type bulk [bulkSize + recordRoom]byte
 
 var bulks = sync.Pool{New: func() any { return new(bulk) }}
 
@@ -38,13 +42,14 @@ type lazyReader struct {
 	patient bool  // wait for bytes; otherwise errNothingNow
 	buffer  *bulk // nil when nothing is in it
 	unread  []byte
-	full    bool // the last read filled the buffer: there may be more
+	most    int  // how much is read at once
+	full    bool // the last read came to that: there may be more
 	err     error
 	try     func(fd uintptr) bool // r.attempt, made once
 }
 
-// newLazyReader returns nil for a connection that is not a socket of the system.
-func newLazyReader(conn net.Conn) *lazyReader {
+// newLazyReader reads at most so much at once. It returns nil for a connection that is not a socket of the system.
+func newLazyReader(conn net.Conn, most int) *lazyReader {
 	system, ok := conn.(syscall.Conn)
 	if !ok {
 		return nil
@@ -53,7 +58,7 @@ func newLazyReader(conn net.Conn) *lazyReader {
 	if err != nil {
 		return nil
 	}
-	r := &lazyReader{raw: raw, patient: true}
+	r := &lazyReader{raw: raw, patient: true, most: most}
 	r.try = r.attempt
 	return r
 }
@@ -73,9 +78,9 @@ func (r *lazyReader) fill() error {
 // attempt is called when the socket may have bytes. False: wait until it has.
 func (r *lazyReader) attempt(fd uintptr) bool {
 	buffer := takeBulk()
-	n, err := readNow(int(fd), buffer[:]) //nolint:gosec // a descriptor is an int
+	n, err := readNow(int(fd), buffer[:r.most]) //nolint:gosec // a descriptor is an int
 	if n > 0 {
-		r.buffer, r.unread, r.full = buffer, buffer[:n], n == len(buffer)
+		r.buffer, r.unread, r.full = buffer, buffer[:n], n == r.most
 		return true
 	}
 	bulks.Put(buffer)
@@ -124,7 +129,7 @@ type rawConn struct {
 }
 
 func newRawConn(conn net.Conn) *rawConn {
-	return &rawConn{Conn: conn, lazy: newLazyReader(conn)}
+	return &rawConn{Conn: conn, lazy: newLazyReader(conn, len(bulk{}))}
 }
 
 func (c *rawConn) Read(b []byte) (int, error) {

@@ -19,7 +19,7 @@ func sourceOf(conn net.Conn) source {
 			return &tlsSource{conn: secure, raw: raw}
 		}
 	}
-	if lazy := newLazyReader(conn); lazy != nil {
+	if lazy := newLazyReader(conn, bulkSize); lazy != nil {
 		return &socketSource{lazy: lazy}
 	}
 	return &plainSource{conn: conn}

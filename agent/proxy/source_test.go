@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
+
+	"github.com/handfast/handfast/certs"
 )
 
 // Pieces of every size around the buffers' sizes go through at once: none waits for a next one, none is lost.
@@ -69,7 +72,7 @@ func TestLazyReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer near.Close()
-	r := newLazyReader(near)
+	r := newLazyReader(near, bulkSize)
 	r.patient, r.full = false, true
 	if err := r.fill(); !errors.Is(err, errNothingNow) || r.buffer != nil {
 		t.Fatalf("nothing has come: %v, buffer held: %v", err, r.buffer != nil)
@@ -90,7 +93,49 @@ func TestLazyReader(t *testing.T) {
 	if err := r.fill(); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end: %v", err)
 	}
-	if newLazyReader(struct{ net.Conn }{near}) != nil {
+	if newLazyReader(struct{ net.Conn }{near}, bulkSize) != nil {
 		t.Error("what is no socket has a descriptor")
+	}
+}
+
+// countedConn counts what is written to it.
+type countedConn struct {
+	net.Conn
+	writes int
+}
+
+func (c *countedConn) Write(b []byte) (int, error) {
+	c.writes++
+	return c.Conn.Write(b)
+}
+
+// The records of a whole piece leave in one write, what TLS adds to them included: the end of each is not a
+// packet of its own.
+func TestPieceLeavesInOneWrite(t *testing.T) {
+	w := newWorld(t)
+	far, near := net.Pipe()
+	counted := &countedConn{Conn: near}
+	peer := tls.Client(far, certs.ClientConfig(w.webSrc, w.orders))
+	received := make(chan error, 1)
+	go func() {
+		_, err := io.ReadFull(peer, make([]byte, 4*bulkSize))
+		received <- err
+	}()
+	secure := tls.Server(newRawConn(counted), certs.ServerConfig(w.ordersSrc, certs.AllowPolicy(w.ordersSrc)))
+	if err := secure.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	write := sinkOf(secure)
+	before := counted.writes
+	for range 4 { // the first with records that are still short
+		if err := write(make([]byte, bulkSize)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-received; err != nil {
+		t.Fatal(err)
+	}
+	if got := counted.writes - before; got != 4 {
+		t.Errorf("4 pieces were written in %d writes", got)
 	}
 }
