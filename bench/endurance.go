@@ -187,7 +187,7 @@ func (s *session) fullDisk(ctx context.Context, ours *authority) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	live := int(status.Live)
+	live := status.Live
 	s.figure("endurance-disk", "endurance: space on disk per live certificate, with tokens and idempotency keys", "bytes",
 		report.NewSeries(report.Ours, float64(size)/float64(live)))
 	return live, nil
