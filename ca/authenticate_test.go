@@ -169,3 +169,27 @@ func FuzzRekey(f *testing.F) {
 		}
 	})
 }
+
+// What Authenticate answers changes only with the clock, with what Remains says, or with the Basis.
+func TestBasis(t *testing.T) {
+	w := newWorld(t)
+	basis := func() ca.Basis { return must2(w.Basis(t.Context())) }
+	a := w.enroll("shop/cart")
+	peer, first := w.peer(a), basis()
+	must2(w.Enroll(t.Context(), claim("shop/cart", "another"), csr(t, newKey(t)), ""))
+	if basis() != first {
+		t.Error("another certificate changes it")
+	}
+	must(t, w.Remains(peer))
+	w.revokeSerial(a.serial())
+	wantCode(t, "remains", w.Remains(peer), api.CodeRevoked)
+	if basis() != first {
+		t.Error("a revocation changes it, which Remains is for")
+	}
+	must(t, w.Exchange(t.Context(), w.authorities(w.newIssuer(0), w.issuer)))
+	second := basis()
+	w.put("shop/other")
+	if third := basis(); second == first || third == second {
+		t.Errorf("another issuer, or another service, does not change it: %v, %v, %v", first, second, third)
+	}
+}

@@ -29,10 +29,11 @@ func TestRevokingTheIssuingCA(t *testing.T) {
 	if would.Total != 1 || would.Revoked[0].Kind != ca.KindIssuer || would.Affected < 3 { // the agent's, the responder's, the feed's
 		t.Errorf("dry run: %+v", would)
 	}
-	w.peer(a)
+	must(t, w.Remains(w.peer(a)))
 
 	outcome, sequence, err := w.Revoke(t.Context(), admin, request)
 	must(t, err)
+	wantCode(t, "remains", w.Remains(peer), api.CodeRevoked)
 	if outcome.Total != 1 || outcome.Affected != would.Affected || sequence == 0 {
 		t.Errorf("outcome %+v, sequence %d", outcome, sequence)
 	}

@@ -92,6 +92,37 @@ func (c *CA) Standing(issuerID string, serial certs.Serial) error {
 	return Certificate{Revocation: &entry}.refused()
 }
 
+// Remains is Standing for a peer whose issuer may have been revoked as well: it says why the peer is refused now although
+// the Basis is what it was.
+func (c *CA) Remains(peer Peer) error {
+	if err := c.authorityRevoked(peer.above); err != nil {
+		return err
+	}
+	if s := c.authorities.Load().byID[peer.issuer]; s != nil {
+		if err := c.authorityRevoked(s.chain); err != nil {
+			return err
+		}
+	}
+	return c.Standing(peer.issuer, peer.Serial)
+}
+
+// Basis is what an answer of Authenticate rests on besides the clock and what Remains looks at: as long as the Basis is
+// the same value, a service that was accepted is entitled still. Ask for it before Authenticate.
+type Basis struct {
+	Policy      uint64 // rises with each change of services
+	authorities *authorities
+}
+
+// Basis returns what Authenticate's answers rest on now.
+func (c *CA) Basis(ctx context.Context) (Basis, error) {
+	authorities := c.authorities.Load()
+	policy, err := c.ledger.PolicyEpoch(ctx)
+	if err != nil {
+		return Basis{}, ledgerError(err)
+	}
+	return Basis{Policy: policy, authorities: authorities}, nil
+}
+
 // RevocationOf says whether a certificate is revoked or on hold, exactly: where somebody knows
 // a digest of it only. What the ledger does not know is not found, so that it never counts as good.
 func (c *CA) RevocationOf(ctx context.Context, issuerID string, serial certs.Serial) (api.RevocationState, error) {

@@ -25,6 +25,9 @@ type Peer struct {
 	Name        string // the service's or the operator's
 	Certificate *x509.Certificate
 	Serial      certs.Serial
+
+	issuer string          // key identifier
+	above  []caCertificate // between the certificate and the root
 }
 
 // Issued is a certificate that is durable in the ledger, and what goes with it.

@@ -25,7 +25,7 @@ func FuzzReadAcks(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		st := &stream{server: &Server{chorus: newChorus(newFakeFeed(0))}, conn: said(body)}
+		st := &stream{server: &Server{chorus: newChorus(newFakeFeed(0), nil)}, conn: said(body)}
 		st.sent.Store(sent)
 		if st.member, err = agents.Join(fleet.Joining{ID: agentA, Service: "web", NotAfter: time.Now().Add(time.Hour), End: st.end}); err != nil {
 			t.Fatal(err)

@@ -28,6 +28,11 @@ type Authority interface {
 	// Standing says why a certificate that was authenticated before is refused now, or nil. It
 	// looks into memory only.
 	Standing(issuerID string, serial certs.Serial) error
+	// Remains is Standing for the peer and its issuers.
+	Remains(peer ca.Peer) error
+	// Basis is equal for as long as Authenticate accepts a service that it accepted under it, until that one's certificate
+	// expires or Remains says otherwise.
+	Basis(ctx context.Context) (ca.Basis, error)
 	// RevocationOf says exactly whether a certificate is revoked or on hold; one that the
 	// ledger does not know is not found. Its Sequence is 0 when it is neither.
 	RevocationOf(ctx context.Context, issuerID string, serial certs.Serial) (api.RevocationState, error)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -42,6 +43,10 @@ type fakeCA struct {
 	putSeen   uint64
 	authCalls int
 	fallen    error // what Standing answers
+	basis     ca.Basis
+	basisErr  error
+	remains   error // what Remains answers when Standing answers nothing
+	refuseAll error // what Authenticate answers
 }
 
 func newFakeCA(t testing.TB) *fakeCA {
@@ -76,6 +81,9 @@ func (f *fakeCA) Authenticate(_ context.Context, chain []*x509.Certificate) (ca.
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.authCalls++
+	if f.refuseAll != nil {
+		return ca.Peer{}, f.refuseAll
+	}
 	leaf := chain[0]
 	if err := f.refuse[leaf.SerialNumber.String()]; err != nil {
 		return ca.Peer{}, err
@@ -101,6 +109,18 @@ func (f *fakeCA) Standing(string, certs.Serial) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.fallen
+}
+
+func (f *fakeCA) Remains(ca.Peer) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return cmp.Or(f.fallen, f.remains)
+}
+
+func (f *fakeCA) Basis(context.Context) (ca.Basis, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.basis, f.basisErr
 }
 
 func (f *fakeCA) RevocationOf(_ context.Context, issuer string, serial certs.Serial) (api.RevocationState, error) {

@@ -48,7 +48,7 @@ func New(cfg Config) (*Server, error) {
 		started:  cfg.Now().UTC(),
 		goodbye:  goodbye,
 		stopping: make(chan struct{}),
-		chorus:   newChorus(cfg.Feed),
+		chorus:   newChorus(cfg.Feed, cfg.CA),
 	}
 	s.pacer = newPacer(cfg.Limits, cfg.Now, s.metrics)
 	s.identity = newIdentity(cfg, s.metrics)

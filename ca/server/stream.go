@@ -3,11 +3,8 @@ package server
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
-	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,12 +50,15 @@ type stream struct {
 	member *fleet.Member
 	place  int // among the chorus's streams; guarded by chorus.mu
 
-	checked time.Time     // when the certificate was looked at last; the chorus's watch alone uses it
-	heard   atomic.Int64  // when the agent said something, as time since the server's start
-	sent    atomic.Uint64 // the position of what was written, or is about to be
-	calls   atomic.Int32  // of news that were not followed yet; who raised it from 0 writes
-	why     atomic.Pointer[error]
-	last    atomic.Pointer[parting] // once the agent has been told why
+	notAfter int64     // of the certificate, milliseconds since 1970
+	basis    basis     // on which it was authenticated; the chorus's watch alone uses it, and due
+	due      time.Time // when it is authenticated anew; zero when the basis is what it was
+
+	heard atomic.Int64  // when the agent said something, as time since the server's start
+	sent  atomic.Uint64 // the position of what was written, or is about to be
+	calls atomic.Int32  // of news that were not followed yet; who raised it from 0 writes
+	why   atomic.Pointer[error]
+	last  atomic.Pointer[parting] // once the agent has been told why
 
 	writing sync.Mutex  // held by who writes, which never waits for the agent
 	cursor  Cursor      // guarded by writing
@@ -88,72 +88,6 @@ func (s *Server) serveStream(conn *tls.Conn, socket *sockets.Conn) {
 	}
 	st.calls.Store(1)
 	st.pursue(false)
-}
-
-// open admits the agent, and leaves in rest what the feed says first. st.writing is held.
-func (st *stream) open() (err error) {
-	defer st.rescue(&err)
-	s := st.server
-	if st.peer, err = s.authenticate(s.chorus.ctx, st.chain); err != nil {
-		return err
-	}
-	if st.peer.Kind != ca.KindService {
-		return wrongKind(st.peer)
-	}
-	hello, err := st.readHello()
-	if err != nil {
-		return err
-	}
-	f, err := s.follow(s.chorus.ctx, st.peer, hello, st.conn.RemoteAddr().String())
-	if err != nil {
-		return err
-	}
-	st.cursor, st.rest, st.issuer, f.joined.End = f.cursor, f.first, f.joined.Issuer, st.end
-	st.sent.Store(f.cursor.Position())
-	st.checked = st.began.Add(-spread(st.peer.Certificate))
-	st.hears()
-	member, err := s.cfg.Fleet.Join(f.joined)
-	if err != nil {
-		return streamError(err)
-	}
-	st.member = member
-	s.metrics.streams.Inc()
-	s.chorus.join(st)
-	return nil
-}
-
-func (st *stream) readHello() (api.FeedHello, error) {
-	s := st.server
-	_ = st.conn.SetReadDeadline(time.Now().Add(s.cfg.Limits.ReadHeader))
-	if err := s.chorus.greet(st.conn); err != nil {
-		return api.FeedHello{}, err
-	}
-	hello, err := api.ReadFeedHello(st.conn)
-	s.chorus.greeted(st.conn)
-	_ = st.conn.SetReadDeadline(time.Time{})
-	switch {
-	case err == nil:
-		return hello, nil
-	case s.chorus.ctx.Err() != nil:
-		return hello, streamError(fleet.ErrClosed)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return hello, badRequest("no hello came within %v", s.cfg.Limits.ReadHeader)
-	case errors.Is(err, io.EOF):
-		return hello, errGone
-	default:
-		return hello, badRequest("the hello: %v", err)
-	}
-}
-
-// Readable takes acknowledgements, or what comes after the end.
-func (st *stream) Readable() {
-	if last := st.last.Load(); last != nil {
-		last.drain()
-		return
-	}
-	if err := st.listen(); err != nil {
-		st.end(err)
-	}
 }
 
 // Writable goes on where the agent took no more. What is to be said now may have to be read from the ledger.
@@ -261,44 +195,6 @@ func (st *stream) stalled() {
 		st.stuck = time.AfterFunc(st.server.cfg.Limits.Write, func() { st.end(errSlow) })
 	}
 }
-
-// listen takes the acknowledgements that are there, and returns why there will be no more.
-func (st *stream) listen() (err error) {
-	defer st.rescue(&err)
-	for {
-		n, err := st.conn.Read(st.ack[st.got:])
-		st.got += n
-		switch {
-		case st.got == api.AckSize:
-			st.got = 0
-			if err := st.acknowledge(binary.BigEndian.Uint64(st.ack[:])); err != nil {
-				return err
-			}
-		case err == nil:
-		case errors.Is(err, sockets.ErrNotYet):
-			return nil
-		case st.got > 0 && errors.Is(err, io.EOF):
-			return badRequest("an acknowledgement has %d octets", api.AckSize)
-		default:
-			return errGone
-		}
-	}
-}
-
-func (st *stream) acknowledge(sequence uint64) error {
-	if sequence == api.AckStops {
-		return errStops
-	}
-	if sent := st.sent.Load(); sequence > sent {
-		return badRequest("acknowledged %d, but %d is the last that was sent", sequence, sent)
-	}
-	st.hears()
-	st.member.Ack(sequence)
-	return nil
-}
-
-// hears notes that the agent lives, by a clock that nobody sets.
-func (st *stream) hears() { st.heard.Store(int64(st.server.chorus.age())) }
 
 // end makes the stream end for cause, unless it does already. It does not wait.
 func (st *stream) end(cause error) {

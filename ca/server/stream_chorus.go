@@ -16,18 +16,22 @@ import (
 const (
 	// greetings is how many connections may be without a hello.
 	greetings = 1024
-	// rounds is how often streams are looked after when the feed is silent.
-	rounds = 5 * time.Second
+	// rounds is how often streams are looked after when the feed is silent, and rest how much later than
+	// before they are at least: statements may come by the hundred.
+	rounds = 10 * time.Second
+	rest   = time.Second
 )
 
 // chorus tells all streams what is new: a few writers go from one to the next, once for each statement, and wait for
 // none. What agents say a set of sockets hears. So a stream costs no goroutine.
 type chorus struct {
-	feed    Feed
-	began   time.Time
-	ctx     context.Context // ends when the shutdown begins
-	stop    context.CancelFunc
-	sockets sockets.Set
+	feed      Feed
+	authority Authority
+	basis     atomic.Pointer[basis] // that was learnt last
+	began     time.Time
+	ctx       context.Context // ends when the shutdown begins
+	stop      context.CancelFunc
+	sockets   sockets.Set
 
 	mu       sync.Mutex
 	streams  []*stream             // guarded by mu
@@ -36,8 +40,9 @@ type chorus struct {
 	empty    chan struct{}         // closed when inside is 0, once somebody waits for that; guarded by mu
 }
 
-func newChorus(feed Feed) *chorus {
-	c := &chorus{feed: feed, began: time.Now(), greeting: make(map[net.Conn]struct{})}
+func newChorus(feed Feed, authority Authority) *chorus {
+	c := &chorus{feed: feed, authority: authority, began: time.Now(), greeting: make(map[net.Conn]struct{})}
+	c.basis.Store(new(basis))
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c
 }
@@ -184,15 +189,23 @@ func (r *round) work() {
 
 // watch looks after every stream now and then until close.
 func (c *chorus) watch() {
-	tick := time.NewTicker(rounds)
+	tick := time.NewTimer(rounds)
 	defer tick.Stop()
 	for {
 		changed := c.feed.Changed()
+		now := c.learn()
 		for _, st := range c.present() {
-			if err := st.lives(); err != nil {
+			if err := st.lives(now); err != nil {
 				st.end(err)
 			}
 		}
+		tick.Reset(rest)
+		select {
+		case <-tick.C:
+		case <-c.ctx.Done():
+			return
+		}
+		tick.Reset(rounds - rest)
 		select {
 		case <-changed:
 		case <-tick.C:

@@ -8,17 +8,17 @@ import (
 	"github.com/handfast/handfast/ca/api"
 )
 
-// standing is how often a connection that stays open is authenticated anew.
+// standing is within what time all streams are authenticated anew after what that rests on has changed.
 const standing = time.Minute
 
-// spread is how long before it began a stream counts as authenticated, so that those which came together are not
-// all looked at in the same moment. It depends on the serial, which is random.
+// spread is how long after that was noticed it is done for one, so that thousands are not all looked at in the same moment. It
+// depends on the serial, which is random.
 func spread(leaf *x509.Certificate) time.Duration {
 	octets := leaf.SerialNumber.Bytes()
 	if len(octets) == 0 {
 		return 0
 	}
-	return standing * 3 / 4 * time.Duration(octets[len(octets)-1]) / 256
+	return (standing - 2*rounds) * time.Duration(octets[len(octets)-1]) / 256
 }
 
 // stands looks, cheaply, whether the certificate is still good.
@@ -30,14 +30,29 @@ func (st *stream) stands() error {
 }
 
 func (st *stream) expired() error {
-	if !st.server.cfg.Now().After(st.peer.Certificate.NotAfter) {
+	if st.server.cfg.Now().UnixMilli() <= st.notAfter {
 		return nil
 	}
 	return &api.Error{Code: api.CodeExpired, Message: "the client certificate has expired", Hint: "connect with the next one"}
 }
 
-// lives looks whether the agent is there and its certificate good, thoroughly once a minute.
-func (st *stream) lives() (err error) {
+// basis is what authentication rests on at a moment; known is false when that could not be read.
+type basis struct {
+	ca.Basis
+	known bool
+}
+
+// learn reads the basis of now.
+func (c *chorus) learn() basis {
+	is, err := c.authority.Basis(c.ctx)
+	now := basis{is, err == nil} // where the ledger says nothing, authentication says why
+	c.basis.Store(&now)
+	return now
+}
+
+// lives looks whether the agent is there and its certificate good: by what is in memory, and thoroughly
+// when the basis is not the one any more that it was authenticated on.
+func (st *stream) lives(now basis) (err error) {
 	defer st.rescue(&err)
 	s := st.server
 	if s.chorus.age()-time.Duration(st.heard.Load()) > silence {
@@ -46,21 +61,40 @@ func (st *stream) lives() (err error) {
 	if err := st.expired(); err != nil {
 		return err
 	}
-	now := s.cfg.Now()
-	if age := now.Sub(st.checked); age >= 0 && age < standing {
+	if err := s.cfg.CA.Remains(st.peer); err != nil {
+		return st.unlessTold(err)
+	}
+	at := s.cfg.Now()
+	switch {
+	case now.known && now == st.basis:
+		return nil
+	case st.due.IsZero():
+		st.due = at.Add(spread(st.peer.Certificate))
+	}
+	if at.Before(st.due) && st.due.Sub(at) <= standing { // else the clock went back
 		return nil
 	}
-	peer, err := s.cfg.CA.Authenticate(s.chorus.ctx, st.chain)
+	st.basis, st.due = now, time.Time{}
+	return st.unlessTold(st.again())
+}
+
+// again authenticates the agent once more.
+func (st *stream) again() error {
+	ctx := st.server.chorus.ctx
+	peer, err := st.server.cfg.CA.Authenticate(ctx, st.chain)
 	switch {
-	case isRevoked(err) && isRevoked(st.stands()):
-		return nil // the feed tells it so, and ends it then
-	case s.chorus.ctx.Err() != nil:
+	case ctx.Err() != nil:
 		return nil
-	case err != nil:
-		return err
-	case peer.ID != st.peer.ID || peer.Kind != ca.KindService:
+	case err == nil && (peer.ID != st.peer.ID || peer.Kind != ca.KindService):
 		return &api.Error{Code: api.CodeForbidden, Message: "the certificate stands for somebody else now"}
 	}
-	st.checked = now
-	return nil
+	return err
+}
+
+// unlessTold is nil where the feed tells the agent so, and ends its stream then.
+func (st *stream) unlessTold(err error) error {
+	if isRevoked(err) && isRevoked(st.stands()) {
+		return nil
+	}
+	return err
 }
