@@ -79,6 +79,7 @@ func (env *environment) serve(ctx context.Context, cfg *home.Config, acceptClock
 	}
 	defer release() //nolint:errcheck // the process ends with it
 	defer runtime.KeepAlive(env.ballast())
+	go env.collect(ctx)
 	d, err := newDaemon(ctx, cfg, logger, env.now, acceptClock)
 	if err != nil {
 		return stoppedEarly(ctx, err)
