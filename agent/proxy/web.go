@@ -68,7 +68,7 @@ func newWebServer(in *inboundListener) *webServer {
 		transport = byProtocol{http1, http2}
 	}
 	w.forward = &httputil.ReverseProxy{
-		Rewrite: w.rewrite, Transport: transport, ModifyResponse: flushEarly, BufferPool: bodyBuffers{},
+		Rewrite: w.rewrite, Transport: transport, ModifyResponse: flushEarly, FlushInterval: shortPatience, BufferPool: bodyBuffers{},
 		ErrorHandler: w.failed, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // failed logs
 	}
 	protocols := new(http.Protocols)
@@ -102,11 +102,19 @@ func (w *webServer) setUp(transport *http.Transport) {
 	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
 }
 
+const (
+	// shortBody is what net/http's HTTP/2 server collects before it sends, 4 KB.
+	shortBody = 4 << 10
+	// shortPatience is how long a piece of a short body may wait for the rest.
+	shortPatience = 5 * time.Millisecond
+)
+
 // flushEarly lets ReverseProxy pass every piece of a body on as it comes, which it does
 // when the length is unknown (the header stays). An answer without a body must not be flushed: in
-// HTTP/2 its headers would no longer be its end, and gRPC's errors are answers of that kind.
+// HTTP/2 its headers would no longer be its end, and gRPC's errors are answers of that kind. Short ones
+// mostly come in one piece, and then leave in one write with their head and their end instead of three.
 func flushEarly(response *http.Response) error {
-	if response.Body != http.NoBody && response.ContentLength > 0 {
+	if response.Body != http.NoBody && response.ContentLength > shortBody {
 		response.ContentLength = -1
 	}
 	return nil
