@@ -3,26 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 
-	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/crypto/cryptobyte/asn1"
-	"golang.org/x/crypto/ocsp"
-
-	"github.com/handfast/handfast/bench/internal/load"
 	"github.com/handfast/handfast/bench/internal/report"
-	"github.com/handfast/handfast/ca/api"
-	"github.com/handfast/handfast/internal/harness"
 )
 
 // known is how many certificates are asked about.
@@ -31,34 +17,33 @@ const known = 100_000
 // ocsp compares OCSP over kept plain HTTP: responses that are there already, as cfssl has them
 // and our responder keeps them, by POST and by GET, beside servers that do nothing but return
 // one constant; and requests with a nonce, each of which needs a signature of its own, beside
-// bare Go, which signs and looks nothing up.
+// bare Go, which signs and looks nothing up. Last with a new connection for each request, which is all that
+// `openssl ocsp` knows.
 func (s *session) ocsp(ctx context.Context) error {
-	ours, err := s.startCA(ctx)
+	ours, err := s.startResponder(ctx, s.startCA)
 	if err != nil {
 		return err
 	}
-	s.printf("  issuing %d certificates", s.units(known))
-	requests, err := ours.statusRequests(ctx, s.clients, s.units(known))
+	finished, err := s.startCFSSL(ctx, ours.asks, ours.requests)
 	if err != nil {
 		return err
 	}
-	post := "http://" + ours.Public + "/ocsp"
-	own := s.asking(report.Ours, ours.Process.PID(), post, requests)
-	if err := s.fill(ctx, own, len(requests)); err != nil {
-		return err
-	}
-	finished, err := s.startCFSSL(ctx, own, requests)
+	floors, err := s.startSame(ctx, ours.asks.last())
 	if err != nil {
 		return err
 	}
-	floors, err := s.startSame(ctx, own.last())
+	posting, getting := []contestant{ours.asks.contestant}, []contestant{ours.gets}
+	before, err := s.startResponder(ctx, s.startBase)
 	if err != nil {
 		return err
 	}
-	posting, getting := []contestant{own.contestant, finished}, []contestant{s.getting(report.Ours, ours.Process.PID(), post, requests)}
+	if before != nil {
+		posting, getting = append(posting, before.asks.contestant), append(getting, before.gets)
+	}
+	posting = append(posting, finished)
 	for _, f := range floors {
-		posting = append(posting, s.asking(f.name, f.pid, f.url, requests).contestant)
-		getting = append(getting, s.getting(f.name, f.pid, strings.TrimSuffix(f.url, "/"), requests))
+		posting = append(posting, s.asking(f.name, f.pid, f.url, ours.requests).contestant)
+		getting = append(getting, s.getting(f.name, f.pid, strings.TrimSuffix(f.url, "/"), ours.requests))
 	}
 	if err := s.hold(ctx, contest{name: "ocsp", unit: "response", units: s.units(30000), memory: true, rates: true}, posting...); err != nil {
 		return err
@@ -66,7 +51,47 @@ func (s *session) ocsp(ctx context.Context) error {
 	if err := s.hold(ctx, contest{name: "ocsp-get", unit: "response", units: s.units(30000), rates: true}, getting...); err != nil {
 		return err
 	}
-	return s.ocspNonce(ctx, ours, requests)
+	if err := s.ocspNonce(ctx, ours.ca, ours.requests); err != nil {
+		return err
+	}
+	return s.ocspAnew(ctx, ours)
+}
+
+// responder is a CA of ours whose OCSP responses were all asked for once.
+type responder struct {
+	ca       *authority
+	requests [][]byte
+	asks     asker
+	gets     contestant
+}
+
+// startResponder returns nil if there is no such CA.
+func (s *session) startResponder(ctx context.Context, start func(context.Context) (*authority, error)) (*responder, error) {
+	a, err := start(ctx)
+	if a == nil || err != nil {
+		return nil, err
+	}
+	s.printf("  issuing %d certificates", s.units(known))
+	requests, err := a.statusRequests(ctx, s.clients, s.units(known))
+	if err != nil {
+		return nil, err
+	}
+	url, pid := "http://"+a.Public+"/ocsp", a.Process.PID()
+	r := &responder{ca: a, requests: requests, asks: s.asking(a.name, pid, url, requests), gets: s.getting(a.name, pid, url, requests)}
+	return r, s.fill(ctx, r.asks, len(requests))
+}
+
+// ocspAnew has each request come on a connection of its own.
+func (s *session) ocspAnew(ctx context.Context, ours *responder) error {
+	who := []contestant{s.askingAnew(report.Ours, ours.ca.Process.PID(), "http://"+ours.ca.Public+"/ocsp", ours.requests)}
+	if s.installed("openssl") {
+		peer, err := s.startOpenSSL(ctx, ours.ca, ours.requests)
+		if err != nil {
+			return err
+		}
+		who = append(who, peer)
+	}
+	return s.hold(ctx, contest{name: "ocsp-anew", unit: "response", units: s.units(2000), rates: true}, who...)
 }
 
 func (s *session) ocspNonce(ctx context.Context, ours *authority, requests [][]byte) error {
@@ -92,75 +117,6 @@ func (s *session) fill(ctx context.Context, own asker, n int) error {
 	return err
 }
 
-// statusRequests has n certificates issued and returns an OCSP request about each.
-func (a *authority) statusRequests(ctx context.Context, clients, n int) ([][]byte, error) {
-	all := callers(clients, func(int) *tls.Config { return a.clientTLS() })
-	requests := make([][]byte, n)
-	url := "https://" + a.API + api.PathEnroll
-	made, err := newRequests(min(n, 1000)) // the same keys again: only serials matter here
-	if err != nil {
-		return nil, err
-	}
-	_, err = load.Closed(ctx, clients, n, func(ctx context.Context, client, unit int) error {
-		token, _, err := a.tokens.Mint(service, 0)
-		if err != nil {
-			return err
-		}
-		body, err := json.Marshal(api.EnrollRequest{Token: token, CSR: made[unit%len(made)].der})
-		if err != nil {
-			return err
-		}
-		if err := all[client].call(ctx, http.MethodPost, url, body, header()); err != nil {
-			return err
-		}
-		requests[unit], err = statusRequest(all[client].buffer.Bytes())
-		return err
-	})
-	return requests, err
-}
-
-// statusRequest asks about the certificate in the answer to an enrolment.
-func statusRequest(answer []byte) ([]byte, error) {
-	var issued api.Issued
-	if err := json.Unmarshal(answer, &issued); err != nil {
-		return nil, err
-	}
-	var chain [2]*x509.Certificate
-	for i := range chain {
-		var err error
-		if chain[i], err = x509.ParseCertificate(issued.Chain[i]); err != nil {
-			return nil, err
-		}
-	}
-	return ocsp.CreateRequest(chain[0], chain[1], &ocsp.RequestOptions{Hash: crypto.SHA256})
-}
-
-// withNonce adds a nonce (RFC 9654) to a request that has no extensions.
-func withNonce(request []byte) ([]byte, error) {
-	var outer, tbs cryptobyte.String
-	input := cryptobyte.String(request)
-	if !input.ReadASN1(&outer, asn1.SEQUENCE) || !outer.ReadASN1(&tbs, asn1.SEQUENCE) {
-		return nil, errors.New("not an OCSP request")
-	}
-	nonce := make([]byte, 32)
-	rand.Read(nonce) //nolint:errcheck // never fails
-	var b cryptobyte.Builder
-	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddBytes(tbs)
-			b.AddASN1(asn1.Tag(2).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
-				b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-					b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-						b.AddASN1ObjectIdentifier([]int{1, 3, 6, 1, 5, 5, 7, 48, 1, 2})
-						b.AddASN1(asn1.OCTET_STRING, func(b *cryptobyte.Builder) { b.AddASN1OctetString(nonce) })
-					})
-				})
-			})
-		})
-	})
-	return b.Bytes()
-}
-
 // asking posts the requests in turn and checks that each is answered with a status.
 func (s *session) asking(name string, pid int, url string, requests [][]byte) asker {
 	header := http.Header{"Content-Type": {"application/ocsp-request"}}
@@ -172,6 +128,19 @@ func (s *session) asking(name string, pid int, url string, requests [][]byte) as
 		return checkStatus(url, all[client].buffer.Bytes())
 	}
 	return asker{contestant{name: name, pid: pid, do: do}, func() []byte { return all[0].buffer.Bytes() }}
+}
+
+// askingAnew is asking with a new connection for each request.
+func (s *session) askingAnew(name string, pid int, url string, requests [][]byte) contestant {
+	header := http.Header{"Content-Type": {"application/ocsp-request"}}
+	all := callers(s.clients, nil)
+	return contestant{name: name, pid: pid, do: func(ctx context.Context, client, unit int) error {
+		defer all[client].http.CloseIdleConnections()
+		if err := all[client].call(ctx, http.MethodPost, url, requests[unit%len(requests)], header); err != nil {
+			return err
+		}
+		return checkStatus(url, all[client].buffer.Bytes())
+	}}
 }
 
 // getting asks by GET.
@@ -199,61 +168,4 @@ func checkStatus(url string, body []byte) error {
 type asker struct {
 	contestant
 	last func() []byte
-}
-
-// floor is a server that returns one constant.
-type floor struct {
-	name, url string
-	pid       int
-}
-
-// startSame starts servers that answer everything with what our responder said once.
-func (s *session) startSame(ctx context.Context, answer []byte) ([]floor, error) {
-	file := s.path("answer")
-	if err := os.WriteFile(file, answer, 0o600); err != nil {
-		return nil, err
-	}
-	process, address, err := s.bare(ctx, "same", file, "")
-	if err != nil {
-		return nil, err
-	}
-	floors := []floor{{name: "bare-go", url: "http://" + address + "/", pid: process.PID()}}
-	if address, err = harness.FreeAddress(); err != nil {
-		return nil, err
-	}
-	if process, err = s.start(ctx, nil, "ready", s.program("fasthttp"), address, file); err != nil {
-		return nil, err
-	}
-	floors = append(floors, floor{name: "fasthttp", url: "http://" + address + "/", pid: process.PID()})
-	if s.installed("nginx") {
-		if process, address, err = s.startNginx(ctx, "same", strings.Repeat("x", len(answer)), ""); err != nil {
-			return nil, err
-		}
-		floors = append(floors, floor{name: "nginx", url: "http://" + address + "/", pid: process.PID()})
-	}
-	return floors, nil
-}
-
-// startCFSSL has cfssl serve what our responder has answered.
-func (s *session) startCFSSL(ctx context.Context, own asker, requests [][]byte) (contestant, error) {
-	var lines []byte
-	for i := range requests {
-		if err := own.do(ctx, 0, i); err != nil {
-			return contestant{}, err
-		}
-		lines = append(base64.StdEncoding.AppendEncode(lines, own.last()), '\n')
-	}
-	file := s.path("responses")
-	if err := os.WriteFile(file, lines, 0o600); err != nil {
-		return contestant{}, err
-	}
-	address, err := harness.FreeAddress()
-	if err != nil {
-		return contestant{}, err
-	}
-	process, err := s.start(ctx, nil, "ready", s.program("cfssl"), address, file)
-	if err != nil {
-		return contestant{}, err
-	}
-	return s.asking("cfssl", process.PID(), "http://"+address+"/", requests).contestant, nil
 }

@@ -58,7 +58,7 @@ func (s *session) build(ctx context.Context) error {
 	s.printf("building")
 	for _, b := range []struct{ dir, packages string }{
 		{s.repo, "./cmd/handfast-ca ./cmd/handfast-agent"},
-		{filepath.Join(s.repo, "bench"), "./bare ./stepca ./cfssl ./cfsslsign ./fasthttp ./profiled"},
+		{filepath.Join(s.repo, "bench"), "./bare ./stepca ./cfssl ./cfsslsign ./fasthttp ./crlmake ./profiled"},
 	} {
 		command := exec.CommandContext(ctx, "sh", "-c", `go build -trimpath -ldflags "-s -w" -o "$0" `+b.packages, s.bin()+"/")
 		command.Dir, command.Stderr = b.dir, s.log
