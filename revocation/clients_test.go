@@ -154,7 +154,7 @@ func (e *estate) run(t *testing.T, pkg, program string, arguments ...string) str
 	if err != nil {
 		t.Skipf("%s is missing: apt-get install %s", program, pkg)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, path, arguments...)
 	command.Dir = e.dir
@@ -282,7 +282,7 @@ func (e *estate) java(t *testing.T, all []javaCase) {
 		cases = append(cases, fmt.Sprintf("%s %s.der %s.der%s", test.mode, issuerOf(test.leaf), test.leaf, test.files))
 		want = append(want, test.want)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, java, "-XX:TieredStopAtLevel=1", source)
 	command.Dir, command.Stdin = e.dir, strings.NewReader(strings.Join(cases, "\n")+"\n")

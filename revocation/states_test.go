@@ -134,7 +134,7 @@ func TestClientsAgreeOnEveryState(t *testing.T) {
 			address := e.serveTLS(t, test.leaf, response)
 			_, port, _ := strings.Cut(address, ":")
 			e.wants(t, e.run(t, "openssl", "sh", "-c", "openssl s_client -connect "+address+" -status -CAfile root.pem </dev/null"), test.client, "openssl s_client -status")
-			out := e.run(t, "curl", "curl", "--silent", "--show-error", "--max-time", "10", "--output", "/dev/null", "--write-out", "exit %{exitcode}",
+			out := e.run(t, "curl", "curl", "--silent", "--show-error", "--max-time", "60", "--output", "/dev/null", "--write-out", "exit %{exitcode}",
 				"--cert-status", "--cacert", "root.pem", "--resolve", "localhost:"+port+":127.0.0.1", "https://localhost:"+port+"/")
 			want := "exit 91"
 			if test.curl == "" {

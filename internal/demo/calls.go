@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/handfast/handfast/internal/harness"
 )
@@ -44,7 +43,7 @@ func (d *demo) expectRefusal(ctx context.Context, called peer, cause string, cal
 		return fmt.Errorf("the call was answered: %s", out)
 	}
 	d.say.output(complaint(err), 2)
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	line, err := called.agent.WaitLog(ctx, mark, cause)
 	if err != nil {
@@ -90,7 +89,7 @@ func (d *demo) rotateUnderLoad(ctx context.Context) error {
 	d.load = startLoad(ctx, "http://"+d.web.outbound+"/", clients)
 	watch := func(more int) error {
 		target := len(serials) + more
-		return eventually(ctx, 25*time.Second, func() error {
+		return eventually(ctx, func() error {
 			serial, err := d.web.serial(ctx)
 			if err != nil {
 				return err
@@ -115,12 +114,19 @@ func (d *demo) rotateUnderLoad(ctx context.Context) error {
 	if err := watch(1); err != nil {
 		return err
 	}
-	calls, err := d.load.end()
+	const enough = 100
+	err := eventually(ctx, func() error {
+		if calls := d.load.calls.Load(); calls < enough {
+			return fmt.Errorf("only %d calls were made: no load", calls)
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	if calls < 100 {
-		return fmt.Errorf("only %d calls were made: no load", calls)
+	calls, err := d.load.end()
+	if err != nil {
+		return err
 	}
 	d.say.proved("%d rotations, one restart of the CA, %d calls, none failed", len(serials)-1, calls)
 	return nil

@@ -103,7 +103,7 @@ func (d *demo) handfast(ctx context.Context, args ...string) (string, error) {
 // curl runs curl; a refusal is not an error here but its exit code and what it said.
 func (d *demo) curl(ctx context.Context, args ...string) (out string, failed error) {
 	d.say.command("curl " + strings.Join(args, " "))
-	out, failed = harness.Run(ctx, nil, append([]string{"curl", "-sS", "--max-time", "5"}, args...)...)
+	out, failed = harness.Run(ctx, nil, append([]string{"curl", "-sS", "--max-time", "60"}, args...)...)
 	return out, failed
 }
 
@@ -130,9 +130,12 @@ func (p peer) serial(ctx context.Context) (string, error) {
 	return status.Serial, nil
 }
 
-// eventually calls check until it succeeds or the time is up.
-func eventually(ctx context.Context, limit time.Duration, check func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// patience is how long a step of the demo may take, on a machine that is busy with something else too.
+const patience = 2 * time.Minute
+
+// eventually calls check until it succeeds or patience is over.
+func eventually(ctx context.Context, check func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		err := check()
@@ -141,7 +144,7 @@ func eventually(ctx context.Context, limit time.Duration, check func() error) er
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("not within %s: %w", limit, err)
+			return fmt.Errorf("not within %s: %w", patience, err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

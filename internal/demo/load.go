@@ -26,7 +26,7 @@ func startLoad(ctx context.Context, url string, clients int) *load {
 	l := &load{stop: cancel}
 	for i := range clients {
 		client := &http.Client{
-			Timeout:   5 * time.Second,
+			Timeout:   patience,
 			Transport: &http.Transport{DisableKeepAlives: i%2 == 0},
 		}
 		l.done.Go(func() { l.call(ctx, client, url) })

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/internal/harness"
@@ -47,8 +46,8 @@ func (d *demo) checkCRL(ctx context.Context, files, roots string) error {
 		return err
 	}
 	// The full CRL follows a revocation within a second.
-	err = eventually(ctx, 3*time.Second, func() error {
-		if _, err := harness.Run(ctx, nil, "curl", "-sSf", "--max-time", "5", "-o", crl, url); err != nil {
+	err = eventually(ctx, func() error {
+		if _, err := harness.Run(ctx, nil, "curl", "-sSf", "--max-time", "60", "-o", crl, url); err != nil {
 			return err
 		}
 		text, err := harness.Run(ctx, nil, "openssl", "crl", "-in", crl, "-inform", "DER", "-noout", "-text")
@@ -125,5 +124,5 @@ func splitChain(dir string) error {
 }
 
 func newClient() *http.Client {
-	return &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	return &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 }

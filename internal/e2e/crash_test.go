@@ -23,7 +23,7 @@ import (
 // enrolled twice, no serial came twice, and what was revoked stays revoked.
 func TestKillCAUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
-	ctx := within(t, 3*time.Minute)
+	ctx := within(t)
 	ca := startCA(ctx, t)
 	const services, kills = 200, 4
 	tokens := mintTokens(ctx, t, ca, services)
@@ -214,7 +214,7 @@ func listAll(ctx context.Context, t *testing.T, ca *harness.CA) map[certs.Serial
 // without a token.
 func TestKilledAgentComesBackByItself(t *testing.T) {
 	t.Parallel()
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t)
 	ca := startCA(ctx, t)
 	dir, status := t.TempDir(), freeAddress(t)
 	handfast(ctx, t, ca, "service", "add", "phoenix", "--profile", "short")
@@ -242,7 +242,7 @@ func TestKilledAgentComesBackByItself(t *testing.T) {
 // the profile's grace, by proving that it holds the old key.
 func TestAgentRecoversAfterItsCertificateExpired(t *testing.T) {
 	t.Parallel()
-	ctx := within(t, 3*time.Minute)
+	ctx := within(t)
 	ca := startCA(ctx, t)
 	dir := t.TempDir()
 	handfast(ctx, t, ca, "service", "add", "sleeper", "--profile", "short")

@@ -7,13 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // What deploy/ holds is what the binaries and systemd accept.
 func TestDeployedFilesAreSound(t *testing.T) {
 	t.Parallel()
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	run(ctx, t, filepath.Join(binaries(t), "handfast-agent"), "check", "--config", "../../deploy/agent.yaml", "--state", t.TempDir(), "--token-file", "token")
 	need(t, "systemd-analyze")
 	units, err := filepath.Glob("../../deploy/systemd/*.service")

@@ -15,12 +15,10 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
@@ -34,7 +32,7 @@ func TestFullDiskStopsIssuanceAndNothingElse(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounting a small file system needs root")
 	}
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t)
 	mount := t.TempDir()
 	if err := syscall.Mount("tmpfs", mount, "tmpfs", 0, "size=16m"); err != nil {
 		t.Skipf("no tmpfs can be mounted here: %v", err)
@@ -52,7 +50,7 @@ func TestFullDiskStopsIssuanceAndNothingElse(t *testing.T) {
 		return operator.Issue(ctx, &api.IssueRequest{Service: "web", CSR: newCSR(t)}, "")
 	}
 	// The WAL file may have some room left in blocks that it holds already.
-	eventually(ctx, t, 20*time.Second, func() error {
+	eventually(ctx, t, func() error {
 		_, err := issue()
 		var refusal *api.Error
 		if errors.As(err, &refusal) && refusal.Code == api.CodeLedgerUnavailable {
@@ -63,12 +61,12 @@ func TestFullDiskStopsIssuanceAndNothingElse(t *testing.T) {
 		}
 		return fmt.Errorf("issuing on a full disk leads to %w; want %s", err, api.CodeLedgerUnavailable)
 	})
-	eventually(ctx, t, 20*time.Second, func() error { return readiness(ctx, ca, http.StatusServiceUnavailable) })
+	eventually(ctx, t, func() error { return readiness(ctx, ca, http.StatusServiceUnavailable) })
 
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	eventually(ctx, t, 20*time.Second, func() error { return readiness(ctx, ca, http.StatusOK) })
+	eventually(ctx, t, func() error { return readiness(ctx, ca, http.StatusOK) })
 	issued, err := issue()
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +115,7 @@ func readiness(ctx context.Context, ca *harness.CA, want int) error {
 // domain at the same address, is refused before the token is sent to it.
 func TestAgentDoesNotEnrolAtAnotherCA(t *testing.T) {
 	t.Parallel()
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	ca := startCA(ctx, t)
 	handfast(ctx, t, ca, "service", "add", "web")
 	dir := t.TempDir()
@@ -146,14 +144,14 @@ func TestAgentDoesNotEnrolAtAnotherCA(t *testing.T) {
 // CA keeps or logs, in any spelling, and neither are the CA's own keys in the clear.
 func TestPrivateKeysStayWhereTheyAre(t *testing.T) {
 	t.Parallel()
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	ca := startCA(ctx, t)
 	handfast(ctx, t, ca, "service", "add", "web")
 	dir := t.TempDir()
 	files := filepath.Join(dir, "files")
 	agent := startAgent(ctx, t, ca, "web", dir, "--files", files, "--log-level", "debug")
 	keyFile := filepath.Join(files, "key.pem")
-	eventually(ctx, t, 5*time.Second, func() error { _, err := os.Stat(keyFile); return err })
+	eventually(ctx, t, func() error { _, err := os.Stat(keyFile); return err })
 	canaries := spellings(t, keyFile)
 
 	search := func(where string, content []byte) {
@@ -218,32 +216,24 @@ func spellings(t *testing.T, file string) map[string][]byte {
 func TestLedgerIsSyncedBeforeTheAnswerLeaves(t *testing.T) {
 	t.Parallel()
 	need(t, "strace")
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t)
 	ca := startCA(ctx, t)
 	operator := client(t, ca.Client)
 	if _, err := operator.PutService(ctx, &api.Service{Name: "web"}, 0); err != nil {
 		t.Fatal(err)
 	}
 	trace := filepath.Join(t.TempDir(), "trace")
-	tracer := exec.Command("strace", "-f", "-yy", "-s", "0", "-e", "trace=fsync,fdatasync,read,write,pwrite64", "-o", trace, "-p", fmt.Sprint(ca.Process.PID()))
-	if err := tracer.Start(); err != nil {
+	tracer, err := harness.Start("strace", nil, "strace", "-f", "-yy", "-s", "0", "-e", "trace=fsync,fdatasync,read,write,pwrite64", "-o", trace, "-p", fmt.Sprint(ca.Process.PID()))
+	if err != nil {
 		t.Fatal(err)
 	}
-	stop := func() {
-		_ = tracer.Process.Signal(syscall.SIGINT) // it detaches and ends with the signal as its status
-		_ = tracer.Wait()
+	awaitTraced(t, tracer, ca.Process.PID())
+	issued, err := operator.Issue(ctx, &api.IssueRequest{Service: "web", CSR: newCSR(t)}, "")
+	_ = tracer.Signal(syscall.SIGINT) // it detaches and ends with the signal as its status
+	_ = tracer.Wait()
+	if err != nil {
+		t.Fatal(err)
 	}
-	// The first requests may come before the tracer has attached.
-	var issued *api.Issued
-	for range 5 {
-		time.Sleep(200 * time.Millisecond)
-		var err error
-		if issued, err = operator.Issue(ctx, &api.IssueRequest{Service: "web", CSR: newCSR(t)}, ""); err != nil {
-			stop()
-			t.Skipf("the daemon cannot be traced here: %v", err)
-		}
-	}
-	stop()
 	content, err := os.ReadFile(trace)
 	if err != nil || len(content) == 0 {
 		t.Skipf("strace wrote nothing: tracing is not allowed here (%v)", err)
@@ -289,7 +279,7 @@ func returned(line string) int {
 // Two daemons on one directory, and a daemon whose port is taken, say so and end.
 func TestSecondDaemonRefusesToStart(t *testing.T) {
 	t.Parallel()
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	ca := startCA(ctx, t)
 	_, err := harness.Run(ctx, nil, filepath.Join(ca.Bin, "handfast-ca"), "serve", "--dir", ca.Dir)
 	if err == nil || strings.Contains(err.Error(), "goroutine") {
@@ -314,7 +304,7 @@ func TestSecondDaemonRefusesToStart(t *testing.T) {
 // Revoked by any door, an identity cannot renew: the agent says so and does not loop fast.
 func TestRevokedAgentCannotRenew(t *testing.T) {
 	t.Parallel()
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	ca := startCA(ctx, t)
 	handfast(ctx, t, ca, "service", "add", "web", "--profile", "short")
 	agent := startAgent(ctx, t, ca, "web", t.TempDir())

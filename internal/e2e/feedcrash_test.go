@@ -6,10 +6,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +20,7 @@ import (
 func TestRevocationArrivesAfterTheCAWasKilledBeforeThePush(t *testing.T) {
 	t.Parallel()
 	need(t, "strace")
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t)
 	ca := startCA(ctx, t)
 	handfast(ctx, t, ca, "service", "add", "web")
 	handfast(ctx, t, ca, "service", "add", "orders", "--callers", "web")
@@ -52,17 +50,20 @@ func TestRevocationArrivesAfterTheCAWasKilledBeforeThePush(t *testing.T) {
 // Another write may have come first, and died in its place.
 func killWhileRevoking(ctx context.Context, t *testing.T, ca *harness.CA, service string) bool {
 	t.Helper()
-	tracer := exec.CommandContext(ctx, "strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:signal=SIGKILL",
+	tracer, err := harness.Start("strace", nil, "strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:signal=SIGKILL",
 		"-o", filepath.Join(t.TempDir(), "trace"), "-p", fmt.Sprint(ca.Process.PID()))
-	tracer.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := tracer.Start(); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
-	awaitTraced(t, ca.Process.PID())
+	awaitTraced(t, tracer, ca.Process.PID())
 	if out, err := ca.Handfast(ctx, "revoke", "--service", service, "--reason", "keyCompromise", "--yes", "--timeout", "5s"); err == nil {
 		t.Fatalf("the CA answered, and did not die: %s", out)
 	}
-	<-ca.Process.Done()
+	select {
+	case <-ca.Process.Done():
+	case <-ctx.Done():
+		t.Fatalf("the CA neither answered nor died:\n%s", ca.Process.Log())
+	}
 	_ = tracer.Wait() // it ends with what it traces
 	serve(ctx, t, ca)
 	listed := handfast(ctx, t, ca, "list", "--service", service, "--status", "revoked", "-o", "json")
@@ -70,11 +71,16 @@ func killWhileRevoking(ctx context.Context, t *testing.T, ca *harness.CA, servic
 }
 
 // awaitTraced waits until every thread of a process is traced, and skips the test where that may not be.
-func awaitTraced(t *testing.T, pid int) {
+func awaitTraced(t *testing.T, tracer *harness.Process, pid int) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); untraced(pid); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(stepLimit); untraced(pid); time.Sleep(10 * time.Millisecond) {
+		select {
+		case <-tracer.Done():
+			t.Skipf("the daemon cannot be traced here: %s", tracer.Log())
+		default:
+		}
 		if time.Now().After(deadline) {
-			t.Skip("the daemon cannot be traced here")
+			t.Fatalf("strace does not trace every thread: %s", tracer.Log())
 		}
 	}
 }

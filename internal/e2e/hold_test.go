@@ -5,7 +5,6 @@ package e2e
 import (
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/handfast/handfast/internal/harness"
 )
@@ -14,7 +13,8 @@ import (
 // release, without a restart or a token.
 func TestHeldServiceComesBackAfterItsRelease(t *testing.T) {
 	t.Parallel()
-	ctx := within(t, time.Minute)
+	need(t, "curl")
+	ctx := within(t)
 	ca := startCA(ctx, t)
 	handfast(ctx, t, ca, "service", "add", "web")
 	handfast(ctx, t, ca, "service", "add", "orders", "--callers", "web")
@@ -22,18 +22,18 @@ func TestHeldServiceComesBackAfterItsRelease(t *testing.T) {
 	startAgent(ctx, t, ca, "orders", dir, "--inbound", inbound+"="+serveIdentity(t)+",mode=http")
 	startAgent(ctx, t, ca, "web", dir, "--outbound", outbound+"=orders@"+inbound)
 	call := func() error {
-		_, err := harness.Run(ctx, nil, "curl", "-sSf", "--max-time", "2", "http://"+outbound+"/")
+		_, err := harness.Run(ctx, nil, "curl", "-sSf", "--max-time", "20", "http://"+outbound+"/")
 		return err
 	}
-	eventually(ctx, t, 5*time.Second, call)
+	eventually(ctx, t, call)
 
 	handfast(ctx, t, ca, "revoke", "--service", "web", "--hold", "--yes")
-	eventually(ctx, t, 10*time.Second, func() error {
+	eventually(ctx, t, func() error {
 		if call() == nil {
 			return errors.New("orders still answers web, which is on hold")
 		}
 		return nil
 	})
 	handfast(ctx, t, ca, "revoke", "--service", "web", "--unhold", "--yes")
-	eventually(ctx, t, 10*time.Second, call)
+	eventually(ctx, t, call)
 }

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 var (
@@ -19,7 +18,8 @@ var (
 // metrics with labels that nothing has counted yet.
 func TestEveryMetricIsDocumented(t *testing.T) {
 	t.Parallel()
-	ctx := within(t, time.Minute)
+	need(t, "curl")
+	ctx := within(t)
 	ca := startCA(ctx, t)
 	status, inbound := freeAddress(t), freeAddress(t)
 	handfast(ctx, t, ca, "service", "add", "web")

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/handfast/handfast/internal/harness"
 )
@@ -44,14 +43,14 @@ func (s *stapledService) ask(ctx context.Context, address string, show issued) (
 	script := fmt.Sprintf("printf 'GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' | "+
 		"openssl s_client -connect %s -status -ign_eof -verify_return_error -CAfile %s -cert %s -cert_chain %s -key %s 2>&1",
 		address, show.roots, show.leaf, show.issuer, show.key)
-	return harness.Run(ctx, nil, "timeout", "10", "sh", "-c", script)
+	return harness.Run(ctx, nil, "timeout", "60", "sh", "-c", script)
 }
 
 // wait returns once the agent staples.
 func (s *stapledService) wait(ctx context.Context, t *testing.T) string {
 	t.Helper()
 	var out string
-	eventually(ctx, t, 20*time.Second, func() error {
+	eventually(ctx, t, func() error {
 		var err error
 		if out, err = s.ask(ctx, s.address, s.client); err != nil || !strings.Contains(out, "OCSP Response Status: successful") {
 			return fmt.Errorf("no staple: %w\n%s", err, out)
@@ -65,7 +64,7 @@ func (s *stapledService) wait(ctx context.Context, t *testing.T) string {
 func TestClientsReadTheAgentsStaple(t *testing.T) {
 	t.Parallel()
 	need(t, "openssl")
-	ctx := within(t, 90*time.Second)
+	ctx := within(t)
 	s := startStapled(ctx, t)
 	out := s.wait(ctx, t)
 	for _, want := range []string{"Cert Status: good", "Verify return code: 0 (ok)", "HTTP/1.1 200", "Next Update: "} {
@@ -75,14 +74,14 @@ func TestClientsReadTheAgentsStaple(t *testing.T) {
 	}
 	t.Run("curl", func(t *testing.T) {
 		need(t, "curl")
-		run(ctx, t, "curl", "-sSf", "--max-time", "10", "--cert-status", "--resolve", "localhost:"+s.port+":127.0.0.1",
+		run(ctx, t, "curl", "-sSf", "--max-time", "60", "--cert-status", "--resolve", "localhost:"+s.port+":127.0.0.1",
 			"--cacert", s.client.roots, "--cert", s.client.chain, "--key", s.client.key, "https://localhost:"+s.port+"/")
 	})
 	t.Run("GnuTLS", func(t *testing.T) {
 		need(t, "gnutls-cli")
 		need(t, "ocsptool")
 		response := filepath.Join(t.TempDir(), "staple.der")
-		out := run(ctx, t, "sh", "-c", fmt.Sprintf("printf 'GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' | timeout 10 gnutls-cli --save-ocsp=%s --x509cafile=%s --x509certfile=%s --x509keyfile=%s --port=%s localhost 2>&1",
+		out := run(ctx, t, "sh", "-c", fmt.Sprintf("printf 'GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' | timeout 60 gnutls-cli --save-ocsp=%s --x509cafile=%s --x509certfile=%s --x509keyfile=%s --port=%s localhost 2>&1",
 			response, s.client.roots, s.client.chain, s.client.key, s.port))
 		if !strings.Contains(out, "OCSP") || !strings.Contains(out, "The certificate is trusted") {
 			t.Errorf("gnutls-cli says:\n%s", out)
@@ -126,7 +125,7 @@ http {
 		t.Fatal(err)
 	}
 	defer nginx.Stop() //nolint:errcheck // it may end as it likes
-	eventually(ctx, t, 10*time.Second, func() error {
+	eventually(ctx, t, func() error {
 		out, err := s.ask(ctx, address, s.client)
 		if err != nil || !strings.Contains(out, "Cert Status: good") || !strings.Contains(out, "HTTP/1.1 200") {
 			return fmt.Errorf("%w\n%s\n%s", err, out, nginx.Log())
@@ -140,13 +139,13 @@ http {
 func TestAgentsDemandStaplesOfEachOther(t *testing.T) {
 	t.Parallel()
 	need(t, "openssl")
-	ctx := within(t, 90*time.Second)
+	ctx := within(t)
 	s := startStapled(ctx, t)
 	handfast(ctx, t, s.ca, "service", "add", "web", "--profile", "stapled")
 	outbound := freeAddress(t)
 	startAgent(ctx, t, s.ca, "web", t.TempDir(), "--outbound", outbound+"=orders@"+s.address)
-	eventually(ctx, t, 20*time.Second, func() error {
-		_, err := harness.Run(ctx, nil, "curl", "-sSf", "--max-time", "2", "http://"+outbound+"/")
+	eventually(ctx, t, func() error {
+		_, err := harness.Run(ctx, nil, "curl", "-sSf", "--max-time", "20", "http://"+outbound+"/")
 		return err
 	})
 	from := s.agent.Lines()
@@ -164,7 +163,7 @@ func TestAgentsDemandStaplesOfEachOther(t *testing.T) {
 func TestBriefCertificatesHaveNothingToLookUp(t *testing.T) {
 	t.Parallel()
 	need(t, "openssl")
-	ctx := within(t, 90*time.Second)
+	ctx := within(t)
 	s := startStapled(ctx, t)
 	handfast(ctx, t, s.ca, "service", "add", "brief", "--profile", "brief")
 	brief := issue(ctx, t, s.ca, "brief")
@@ -186,7 +185,7 @@ func TestBriefCertificatesHaveNothingToLookUp(t *testing.T) {
 		t.Errorf("the agent refuses it: %v\n%s", err, out)
 	}
 	handfast(ctx, t, s.ca, "revoke", "--serial", brief.serial, "--yes")
-	eventually(ctx, t, 10*time.Second, func() error {
+	eventually(ctx, t, func() error {
 		if out, _ := s.ask(ctx, s.address, brief); strings.Contains(out, "HTTP/1.1 200") {
 			return errors.New("it is revoked and the agent lets it in")
 		}

@@ -8,9 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,18 +40,26 @@ func Start(name string, env []string, argv ...string) (*Process, error) {
 	p.cmd.Stdout, p.cmd.Stderr = write, write
 	// A process that outlives its starter would hold its ports.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
-	}
-	scanned := make(chan struct{})
+	scanned, started := make(chan struct{}), make(chan error)
 	go p.scan(read, scanned)
 	go func() {
-		err := p.cmd.Wait()
+		// The signal comes when the thread ends that started the process (prctl(2), PR_SET_PDEATHSIG),
+		// so that thread is kept until the process has ended.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			err = p.cmd.Wait()
+		}
 		_ = write.Close() // never fails
 		<-scanned
 		p.err = err
 		close(p.done)
 	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
 	return p, nil
 }
 
@@ -146,7 +153,10 @@ func (p *Process) Wait() error {
 	return p.err
 }
 
-// Stop asks the process to end with SIGTERM, waits at most 15 s, and fails when it had
+// patience is how long a process may take to end: longer than any that is healthy, on a busy machine as well.
+const patience = time.Minute
+
+// Stop asks the process to end with SIGTERM, waits at most a minute, and fails when it had
 // to be killed or did not exit with 0. A process that has ended already is no error.
 func (p *Process) Stop() error {
 	select {
@@ -163,8 +173,8 @@ func (p *Process) Stop() error {
 			return fmt.Errorf("%s: %w after SIGTERM; its output:\n%s", p.Name, p.err, p.Log())
 		}
 		return nil
-	case <-time.After(15 * time.Second):
-		return errors.Join(fmt.Errorf("%s did not end within 15 s of SIGTERM", p.Name), p.Kill())
+	case <-time.After(patience):
+		return errors.Join(fmt.Errorf("%s did not end within %v of SIGTERM", p.Name, patience), p.Kill())
 	}
 }
 
@@ -173,20 +183,6 @@ func (p *Process) Kill() error {
 	err := p.Signal(syscall.SIGKILL)
 	<-p.done
 	return err
-}
-
-// FreeAddress returns a loopback address whose port nobody listens on. It is below the
-// range that the kernel hands out to clients, so no outgoing connection takes it before it is used.
-func FreeAddress() (string, error) {
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
-		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		return address, listener.Close()
-	}
-	return "", errors.New("no free port between 20000 and 32000 on loopback")
 }
 
 func containsAll(line string, parts []string) bool {

@@ -9,7 +9,7 @@ set -eu
 
 # program:package
 demo='openssl:openssl curl:curl'
-tests='certtool:gnutls-bin certutil:libnss3-tools ocsptool:gnutls-bin softhsm2-util:softhsm2 strace:strace java:openjdk-17-jdk-headless ip:iproute2 iptables:iptables'
+tests='certtool:gnutls-bin certutil:libnss3-tools ocsptool:gnutls-bin softhsm2-util:softhsm2 strace:strace java:default-jdk-headless ip:iproute2 iptables:iptables'
 
 # Debian starts an nginx that it installs. Only where nothing can be started, in a container, is
 # it worth a test.
@@ -36,13 +36,22 @@ done
 [ -n "$missing" ] || exit 0
 case " $missing " in *' gcc '*) missing="$missing libc6-dev" ;; esac
 
+# install waits for another apt-get, as machines run one when they boot.
+install() {
+	RUNLEVEL=1 apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 	echo "installing:$missing"
 	export DEBIAN_FRONTEND=noninteractive
-	apt-get update -qq
+	# What cannot be had must not keep away the rest, nor the tests that need none of it.
+	apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 update -qq || true
 	# shellcheck disable=SC2086 # a list of words is meant
-	RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null
-	exit 0
+	install $missing || for package in $missing; do
+		install "$package" || echo "cannot be installed: $package" >&2
+	done
+	command -v gcc >/dev/null 2>&1
+	exit
 fi
 
 echo "Missing Debian packages:$missing" >&2
