@@ -88,15 +88,22 @@ type Progress struct {
 	Median    time.Duration
 	Slowest   time.Duration
 	SlowestBy *Agent  // nil when nobody was measured, or when it is forgotten
-	Pending   []Agent // connected and not there yet, by service and ID
-	Silent    []Agent // not connected and not there yet, by service and ID
+	Pending   []Agent // connected and not there yet, by service and ID; the first Named
+	Silent    []Agent // not connected and not there yet, by service and ID; the first Named
+
+	PendingTotal, SilentTotal int
 }
+
+// Named is how many agents each list of a Progress names at most.
+const Named = 100
 
 // Progress says how far sequence has come.
 func (f *Fleet) Progress(sequence uint64) Progress {
 	now := f.cfg.Now()
 	p := Progress{Sequence: sequence}
+	var pending, silent []*agent
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, a := range f.agents {
 		state := f.state(a, sequence, now)
 		if !state.counts() {
@@ -110,16 +117,27 @@ func (f *Fleet) Progress(sequence uint64) Progress {
 		case a.row.Sequence >= sequence:
 			p.Enforcing++
 		case state == Lagging:
-			p.Pending = append(p.Pending, f.show(a, sequence, now))
+			pending = append(pending, a)
 		default:
-			p.Silent = append(p.Silent, f.show(a, sequence, now))
+			silent = append(silent, a)
 		}
 	}
 	f.measured(&p, now)
-	f.mu.Unlock()
-	slices.SortFunc(p.Pending, byName)
-	slices.SortFunc(p.Silent, byName)
+	p.Pending, p.PendingTotal = f.named(pending, sequence, now), len(pending)
+	p.Silent, p.SilentTotal = f.named(silent, sequence, now), len(silent)
 	return p
+}
+
+// named shows the first of list, which may be everybody in the moment after a revocation. f.mu is held.
+func (f *Fleet) named(list []*agent, sequence uint64, now time.Time) []Agent {
+	slices.SortFunc(list, func(a, b *agent) int {
+		return cmp.Or(cmp.Compare(a.row.Service, b.row.Service), cmp.Compare(a.row.ID, b.row.ID))
+	})
+	var shown []Agent
+	for _, a := range list[:min(len(list), Named)] {
+		shown = append(shown, f.show(a, sequence, now))
+	}
+	return shown
 }
 
 func (s State) counts() bool { return s == Current || s == Lagging || s == Silent }

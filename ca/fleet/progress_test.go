@@ -134,3 +134,19 @@ func TestAwait(t *testing.T) {
 		}
 	})
 }
+
+// Of thousands who are not there yet the first are named, and all are counted.
+func TestProgressNamesSome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, &memory{})
+		const agents = Named + 20
+		for n := range byte(agents) {
+			w.join(n, 1)
+		}
+		w.Note(2, time.Now())
+		p := w.Progress(2)
+		if len(p.Pending) != Named || p.PendingTotal != agents || p.SilentTotal != 0 || !slices.IsSortedFunc(p.Pending, byName) {
+			t.Errorf("%d named of %d, %d silent", len(p.Pending), p.PendingTotal, p.SilentTotal)
+		}
+	})
+}

@@ -35,7 +35,7 @@ func wireProgress(p fleet.Progress) api.Progress {
 	wire := api.Progress{
 		Sequence: p.Sequence, Known: p.Known, Agents: p.Agents, Enforcing: p.Enforcing, Connected: p.Connected, Measured: p.Measured,
 		MedianMS: millis(p.Median), SlowestMS: millis(p.Slowest),
-		Pending: wireRefs(p.Pending), PendingTotal: len(p.Pending), Silent: wireRefs(p.Silent), SilentTotal: len(p.Silent),
+		Pending: wireRefs(p.Pending), PendingTotal: p.PendingTotal, Silent: wireRefs(p.Silent), SilentTotal: p.SilentTotal,
 	}
 	if p.SlowestBy != nil {
 		slowest := wireRef(*p.SlowestBy)
