@@ -22,8 +22,9 @@ const (
 	usualGrowth     = 100
 	busyCycles      = 3
 	collectInterval = 10 * time.Second
-	// wasteful is which part of what is kept may lie idle before it is given back to the system.
-	wasteful = 4
+	// wasteful is which part of what is kept may lie idle before it is given back to the system, by a collection
+	// more: what a wave of agents left, not what quietGrowth leaves all the time.
+	wasteful = 2
 )
 
 // collectorChosen reports whether an operator has set how memory is collected.
