@@ -91,7 +91,7 @@ func (s *session) ocspAnew(ctx context.Context, ours *responder) error {
 		}
 		who = append(who, peer)
 	}
-	return s.hold(ctx, contest{name: "ocsp-anew", unit: "response", units: s.units(2000), rates: true}, who...)
+	return s.hold(ctx, contest{name: "ocsp-anew", unit: "response", units: s.units(2000)}, who...)
 }
 
 func (s *session) ocspNonce(ctx context.Context, ours *authority, requests [][]byte) error {
@@ -130,12 +130,20 @@ func (s *session) asking(name string, pid int, url string, requests [][]byte) as
 	return asker{contestant{name: name, pid: pid, do: do}, func() []byte { return all[0].buffer.Bytes() }}
 }
 
+// atOnce is how many connections are made at a time: more than fit into openssl's backlog of 32 are
+// dropped, and come again after seconds.
+const atOnce = 8
+
 // askingAnew is asking with a new connection for each request.
 func (s *session) askingAnew(name string, pid int, url string, requests [][]byte) contestant {
 	header := http.Header{"Content-Type": {"application/ocsp-request"}}
-	all := callers(s.clients, nil)
+	all, places := callers(s.clients, nil), make(chan struct{}, atOnce)
 	return contestant{name: name, pid: pid, do: func(ctx context.Context, client, unit int) error {
-		defer all[client].http.CloseIdleConnections()
+		places <- struct{}{}
+		defer func() {
+			all[client].http.CloseIdleConnections()
+			<-places
+		}()
 		if err := all[client].call(ctx, http.MethodPost, url, requests[unit%len(requests)], header); err != nil {
 			return err
 		}
