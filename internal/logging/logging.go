@@ -29,7 +29,9 @@ func New(w io.Writer, level, format string) (*slog.Logger, error) {
 	default:
 		return nil, fmt.Errorf("log format %q: use text or json", format)
 	}
-	return slog.New(newHandler(&together{w: w}, threshold, layout)), nil
+	h := newHandler(&together{w: w}, threshold, layout)
+	h.text = format == "text"
+	return slog.New(h), nil
 }
 
 type attrsKey struct{}
@@ -47,13 +49,15 @@ type handler struct {
 	out       io.Writer
 	threshold slog.Level
 	layout    func(io.Writer) slog.Handler
+	text      bool       // plain lines are appendText's: text, without attributes or groups of its own
 	pens      *sync.Pool // of *pen
 }
 
 // pen is a handler with the buffer that it writes into. One goroutine at a time has it.
 type pen struct {
 	slog.Handler
-	line bytes.Buffer
+	line  bytes.Buffer
+	plain []byte // what appendText writes into
 }
 
 // maxKeptLine is how long a line may be whose buffer is used again.
@@ -72,12 +76,20 @@ func (h *handler) Enabled(_ context.Context, level slog.Level) bool { return lev
 
 // Handle implements slog.Handler.
 func (h *handler) Handle(ctx context.Context, record slog.Record) error {
-	if attrs, ok := ctx.Value(attrsKey{}).([]slog.Attr); ok {
+	attrs, _ := ctx.Value(attrsKey{}).([]slog.Attr)
+	p := h.pens.Get().(*pen)
+	defer h.put(p)
+	if h.text {
+		var ok bool
+		if p.plain, ok = appendText(p.plain[:0], &record, attrs); ok {
+			_, err := h.out.Write(p.plain)
+			return err
+		}
+	}
+	if len(attrs) > 0 {
 		record = record.Clone()
 		record.AddAttrs(attrs...)
 	}
-	p := h.pens.Get().(*pen)
-	defer h.put(p)
 	if err := p.Handle(ctx, record); err != nil {
 		return err
 	}
@@ -87,7 +99,7 @@ func (h *handler) Handle(ctx context.Context, record slog.Record) error {
 
 func (h *handler) put(p *pen) {
 	p.line.Reset()
-	if p.line.Cap() <= maxKeptLine {
+	if max(p.line.Cap(), cap(p.plain)) <= maxKeptLine {
 		h.pens.Put(p)
 	}
 }
