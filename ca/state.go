@@ -98,12 +98,17 @@ func (c *CA) Remains(peer Peer) error {
 	if err := c.authorityRevoked(peer.above); err != nil {
 		return err
 	}
-	if s := c.authorities.Load().byID[peer.issuer]; s != nil {
+	if s := c.authorities.Load().byID[peer.issuer]; s != nil && !same(s.chain, peer.above) {
 		if err := c.authorityRevoked(s.chain); err != nil {
 			return err
 		}
 	}
 	return c.Standing(peer.issuer, peer.Serial)
+}
+
+// same reports whether two slices are one, as they are for a peer that showed its issuer's own chain.
+func same(a, b []caCertificate) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // Basis is what an answer of Authenticate rests on besides the clock and what Remains looks at: as long as the Basis is

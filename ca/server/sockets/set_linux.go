@@ -16,7 +16,7 @@ const (
 	batch = 256
 	// pause is how long a Set waits after each batch, so that what comes in quick succession is taken together: to be
 	// woken costs more than what there is to do. Nothing waits longer than that.
-	pause = 2 * time.Millisecond
+	pause = 5 * time.Millisecond
 )
 
 // Set watches connections. The zero value is ready. Its methods are safe for concurrent use.
@@ -64,7 +64,11 @@ func (s *Set) run(w *watch) {
 	defer close(w.ended)
 	events := make([]unix.EpollEvent, batch)
 	for {
-		n, err := unix.EpollWait(w.epoll, events, -1)
+		// Who is busy does not wait here: a thread in a system call keeps the runtime's watch over threads awake.
+		n, err := unix.EpollWait(w.epoll, events, 0)
+		if n == 0 {
+			n, err = unix.EpollWait(w.epoll, events, -1)
+		}
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			panic(fmt.Sprintf("sockets: epoll_wait: %v", err)) // the descriptor is ours, and so is the memory
 		}
