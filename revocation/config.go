@@ -56,7 +56,7 @@ type Config struct {
 	// Retention is how long after its expiry a revoked certificate is still answered
 	// "revoked"; it must not be shorter than the ledger's own. Default 30 days.
 	Retention time.Duration
-	// OCSPCache is how many signed responses are kept; each takes about 0.8 KB.
+	// OCSPCache is how many signed responses are kept; each takes about 0.6 KB.
 	// Default 100,000; negative keeps none.
 	OCSPCache int
 	// OCSPSigning is how many responses are made at a time, from the question to the

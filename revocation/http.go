@@ -172,8 +172,9 @@ func (p *Publisher) answerOCSP(ctx *fasthttp.RequestCtx, request []byte) {
 	reply := p.responder.answer(request, now)
 	if reply.shareable {
 		cacheFor(ctx, now, reply.due, reply.nextUpdate)
-		validators(ctx, reply.etag, reply.times)
-		if !ctx.IsPost() && unchangedSince(ctx, reply.etag, reply.thisUpdate) {
+		etag := string(reply.etag[:])
+		validators(ctx, etag, reply.times)
+		if !ctx.IsPost() && unchangedSince(ctx, etag, reply.thisUpdate) {
 			ctx.SetStatusCode(http.StatusNotModified)
 			return
 		}

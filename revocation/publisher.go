@@ -111,12 +111,25 @@ func (p *Publisher) Revoked(issuer string, serial certs.Serial) (Entry, bool) {
 	if serial.IsZero() {
 		return Entry{}, false
 	}
+	if entry, ok := p.logged(issuer, serial); ok {
+		return entry, true
+	}
+	return p.listedAt(fullPath(issuer), serial)
+}
+
+// listedAt is what the CRL at a path says, if AddStaticCRL took it.
+func (p *Publisher) listedAt(path string, serial certs.Serial) (Entry, bool) {
+	if d := (*p.static.Load())[path]; d != nil {
+		entry, ok := d.revoked[serial]
+		return entry, ok
+	}
+	return Entry{}, false
+}
+
+// logged is what the log says, as of the last Sync.
+func (p *Publisher) logged(issuer string, serial certs.Serial) (Entry, bool) {
 	r, ok := p.follower.lookup(issuer, serial)
 	if !ok {
-		if d := (*p.static.Load())[fullPath(issuer)]; d != nil {
-			entry, ok := d.revoked[serial]
-			return entry, ok
-		}
 		return Entry{}, false
 	}
 	return Entry{

@@ -81,7 +81,7 @@ func newResponder(p *Publisher) (*responder, error) {
 	return r, nil
 }
 
-// reply is an OCSPResponse on its way: signed, or a failure. It never changes.
+// reply is an OCSPResponse on its way: signed, or a failure. But for the demand it never changes.
 type reply struct {
 	head, tail []byte // the DER; tail is shared by every response of a delegate
 	failure    ocsp.Failure
@@ -90,13 +90,14 @@ type reply struct {
 	nextUpdate time.Time
 	times      *httpTimes // shared by all that were signed in the same second
 	due        time.Time  // when a newer one is made
-	etag       string
+	etag       etag       // if shareable
 	status     ocsp.Status
 	sequence   uint64 // the log's entry that it tells, 0 for none
 	delegate   *delegate
 	subject    *subject // of the one certificate that it is about, if it is kept
 	serial     [certs.MaxSerialOctets]byte
-	demand     *demand // nil where nothing is kept
+	id         []byte // the CertID, within head, if it is kept
+	demand     demand
 }
 
 // demand is how a response that is kept is asked for.

@@ -18,7 +18,7 @@ func (p *Publisher) AppendOCSP(dst, request []byte, now time.Time) []byte {
 	dst = append(dst, "\r\nCache-Control: "...)
 	if reply.shareable {
 		dst = appendCaching(dst, now, reply.due, reply.nextUpdate)
-		dst = append(append(dst, "\r\nETag: "...), reply.etag...)
+		dst = append(append(dst, "\r\nETag: "...), reply.etag[:]...)
 		dst = append(append(dst, "\r\nLast-Modified: "...), reply.times.lastModified...)
 		dst = append(append(dst, "\r\nExpires: "...), reply.times.expires...)
 	} else {
