@@ -52,7 +52,7 @@ func (c *CA) fulfilOnce(ctx context.Context, o order) (Certificate, bool, error)
 	if err := c.maySign(o); err != nil {
 		return Certificate{}, false, err
 	}
-	signed, err := c.sign(ctx, o, now)
+	signed, line, err := c.sign(ctx, o, now)
 	if err != nil {
 		return Certificate{}, false, err
 	}
@@ -67,34 +67,36 @@ func (c *CA) fulfilOnce(ctx context.Context, o order) (Certificate, bool, error)
 	if !replayed {
 		c.sawIssuance(recorded.IssuedAt)
 		c.metrics.recorded(recorded, time.Since(began))
-		c.audit(ctx, "issued", recorded)
+		c.audit(ctx, "issued", line)
 	}
 	return recorded, replayed, nil
 }
 
-// sign makes the certificate. Until its record is durable it must not leave fulfilOnce.
-func (c *CA) sign(ctx context.Context, o order, now time.Time) (Certificate, error) {
+// sign makes the certificate. Until its record is durable it must not leave fulfilOnce. What the log says of it
+// before the signature, it says again of the record.
+func (c *CA) sign(ctx context.Context, o order, now time.Time) (Certificate, *auditLine, error) {
 	draft, err := o.profile.Draft(issuer.Subject{ID: o.id, DNSNames: o.dns, IPs: o.ips, Key: o.key, TTL: o.ttl}, now)
 	if err != nil {
-		return Certificate{}, draftError(o.id, err)
+		return Certificate{}, nil, draftError(o.id, err)
 	}
 	checked, err := draft.Check()
 	if err != nil {
-		return Certificate{}, errSigning("check the draft of", o.id, err)
+		return Certificate{}, nil, errSigning("check the draft of", o.id, err)
 	}
 	certificate := Certificate{
 		Kind: o.kind, Name: o.name, ID: o.id, Issuer: o.signing.id, Profile: o.profile.Name(),
 		Method: o.method, By: o.by, IssuedAt: now.UTC().Truncate(time.Second),
 		Serial: draft.Serial(), NotAfter: draft.NotAfter(),
 	}
-	c.audit(ctx, "issuing", certificate)
+	line := auditLineOf(&certificate)
+	c.audit(ctx, "issuing", line)
 	signed, err := o.signing.issuer.Sign(checked)
 	if err != nil {
-		return Certificate{}, errSigning("sign", o.id, err)
+		return Certificate{}, nil, errSigning("sign", o.id, err)
 	}
 	certificate.Serial, certificate.DER = signed.Serial, signed.DER
 	certificate.NotBefore, certificate.NotAfter = signed.NotBefore, signed.NotAfter
-	return certificate, nil
+	return certificate, line, nil
 }
 
 // request is what every door that issues for a service comes down to, once it knows who asks.

@@ -73,7 +73,7 @@ func (c *CA) revokeSelected(ctx context.Context, by string, selection RevokeSele
 	deed := deedOf(reason)
 	c.metrics.changed(revocation.KindOf(reason), outcome.Total)
 	for _, certificate := range outcome.Revoked {
-		c.audit(ctx, deed.done, certificate)
+		c.audit(ctx, deed.done, auditLineOf(&certificate))
 	}
 	if outcome.Total > 0 {
 		c.change(ctx, deed.name, by, selection.String(),

@@ -26,6 +26,7 @@ type answer struct {
 	serve  http.Handler
 	etag   string // with its quotes; "" is none
 	cache  string // Cache-Control; "" is no-store
+	told   bool   // see note
 }
 
 func (s *Server) write(w http.ResponseWriter, r *http.Request, a *answer) {

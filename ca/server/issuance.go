@@ -129,5 +129,5 @@ func issued(i *ca.Issued, err error) (*answer, error) {
 	body, err := api.Issued{
 		Chain: i.Chain, Roots: i.Roots, RenewAfter: i.RenewAfter.UTC(), Grace: api.Duration(i.Grace),
 	}.Encode()
-	return &answer{body: body, media: mediaJSON}, err
+	return &answer{body: body, media: mediaJSON, told: !i.Replayed}, err
 }

@@ -23,6 +23,7 @@ type note struct {
 	caller certs.ID
 	code   api.Code
 	cause  error
+	told   bool // the audit log says what came of it
 }
 
 type noteKey struct{}
@@ -42,7 +43,7 @@ func (s *Server) observe(listener string, next http.Handler) http.Handler {
 		n := &note{id: rand.Text(), route: listener + " unknown"}
 		recorder := &recorder{ResponseWriter: w}
 		w.Header().Set(api.HeaderRequestID, n.id)
-		ctx := logging.With(r.Context(), slog.String("request_id", n.id))
+		ctx := logging.With(r.Context(), slog.String("request_id", n.id), slog.String("remote", r.RemoteAddr))
 		r = r.WithContext(context.WithValue(ctx, noteKey{}, n))
 		begin := s.cfg.Now()
 		s.metrics.inFlight.Inc()
@@ -55,7 +56,7 @@ func (s *Server) observe(listener string, next http.Handler) http.Handler {
 			s.metrics.observe(n.route, recorder.code(), took)
 			read := r.Method == http.MethodGet || r.Method == http.MethodHead
 			if level := n.level(recorder.code(), read); s.cfg.Logger.Enabled(ctx, level) {
-				s.log(ctx, level, n, answered{status: recorder.code(), remote: r.RemoteAddr, bytes: recorder.bytes, took: took})
+				s.log(ctx, level, n, answered{status: recorder.code(), bytes: recorder.bytes, took: took})
 			}
 		}()
 		next.ServeHTTP(recorder, r)
@@ -84,19 +85,20 @@ func (s *Server) panicked(ctx context.Context, n *note, cause any) {
 // answered is what the log says of a response.
 type answered struct {
 	status int
-	remote string
+	remote string // "" where the context says it
 	bytes  int64
 	took   time.Duration
 }
 
-// level is that of a request's line in the log; read says whether its method only reads.
+// level is that of a request's line in the log; read says whether its method only reads. Where the audit log has a line
+// already, with the same id and address, another would say nothing that an operator looks for.
 func (n *note) level(status int, read bool) slog.Level {
 	switch {
 	case status == http.StatusInternalServerError:
 		return slog.LevelError
 	case status > http.StatusInternalServerError:
 		return slog.LevelWarn
-	case n.route == publicRoute, read && status < 400:
+	case n.route == publicRoute, (read || n.told) && status < 400:
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
@@ -105,10 +107,11 @@ func (n *note) level(status int, read bool) slog.Level {
 // log writes one line. Its fields are documented in docs/operations.md; no header, body,
 // query or path stands in it, because those can hold what a client should not have sent.
 func (s *Server) log(ctx context.Context, level slog.Level, n *note, a answered) {
-	attrs := []slog.Attr{
-		slog.String("route", n.route), slog.Int("status", a.status),
-		slog.String("remote", a.remote), slog.Duration("took", a.took), slog.Int64("bytes", a.bytes),
+	attrs := append(make([]slog.Attr, 0, 8), slog.String("route", n.route), slog.Int("status", a.status))
+	if a.remote != "" {
+		attrs = append(attrs, slog.String("remote", a.remote))
 	}
+	attrs = append(attrs, slog.Duration("took", a.took), slog.Int64("bytes", a.bytes))
 	if !n.caller.IsZero() {
 		attrs = append(attrs, slog.String("caller", n.caller.String()))
 	}

@@ -47,6 +47,7 @@ func (s *Server) serve(rt route) served {
 			s.refuse(w, hr, err)
 			return
 		}
+		note.told = answer.told
 		s.write(w, hr, answer)
 	})}
 }
