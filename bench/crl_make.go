@@ -18,7 +18,7 @@ const (
 
 // crlMake has new full CRLs made after one more revocation, each contestant in a process of its own:
 // our publisher on a log of a million, without shards and with them, beside x509.CreateRevocationList with the
-// same entries; then with five million, which bare Go makes once, where the machine has the memory.
+// same entries; then with five million, where the machine has the memory for bare Go. It makes one list, because the garbage of another would count as its memory.
 func (s *session) crlMake(ctx context.Context) error {
 	million := s.units(crlEntries)
 	const first = 10 // of our lists: each is cheap, and what a process costs is its start
@@ -27,7 +27,7 @@ func (s *session) crlMake(ctx context.Context) error {
 		who          []maker
 	}{
 		{"crl-make", fmt.Sprintf("a new full CRL of %d entries after a revocation", million), []maker{
-			{report.Ours, million, 0, first}, {"bare-go", million, 0, 2},
+			{report.Ours, million, 0, first}, {"bare-go", million, 0, 1},
 		}},
 		{"crl-make-shards", fmt.Sprintf("the same with %d shards", crlShards), []maker{{report.Ours, million, crlShards, first}}},
 		{"crl-make-5", fmt.Sprintf("a new full CRL of %d entries after a revocation", s.units(crlMany)), []maker{
