@@ -13,6 +13,7 @@ import (
 	"github.com/handfast/handfast/agent/localapi"
 	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/internal/logtest"
+	"github.com/handfast/handfast/internal/socketdir"
 )
 
 // Programs that follow an agent over its files and its socket see each rotation, change of policy
@@ -57,7 +58,7 @@ func TestProgramsFollowTheAgentOverFilesAndSocket(t *testing.T) {
 // beside runs what stands beside an agent, and follows both.
 func beside(t *testing.T, a *Agent) (files, socket *certs.Follower) {
 	t.Helper()
-	dir, path := filepath.Join(t.TempDir(), "files"), filepath.Join(t.TempDir(), "s")
+	dir, path := filepath.Join(t.TempDir(), "files"), filepath.Join(socketdir.New(t), "s")
 	writer, err := certdir.New(certdir.Config{Source: a, Dir: dir})
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/socketdir"
 	"github.com/handfast/handfast/issuer"
 )
 
@@ -48,7 +49,7 @@ func must[T any](t testing.TB) func(T, error) T {
 
 func newEstate(t *testing.T) *estate {
 	t.Helper()
-	e := &estate{dir: t.TempDir(), server: newWeb(t)}
+	e := &estate{dir: socketdir.New(t), server: newWeb(t)}
 	td := must[certs.TrustDomain](t)(certs.ParseTrustDomain("example.test"))
 	started := time.Now()
 	rootKey := must[cryptoSigner](t)(issuer.GenerateKey(issuer.ECDSAP256))

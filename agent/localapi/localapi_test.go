@@ -14,6 +14,7 @@ import (
 
 	"github.com/handfast/handfast/agent/internal/testpki"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/socketdir"
 )
 
 func serve(t *testing.T, cfg Config) func() {
@@ -43,7 +44,7 @@ func serve(t *testing.T, cfg Config) func() {
 func TestSocketSourceFollowsTheAgent(t *testing.T) {
 	pki := testpki.New(t, "test.example", nil)
 	source := testpki.NewSource(pki.Snapshot(pki.ID("web"), time.Hour, "*"))
-	path := filepath.Join(t.TempDir(), "agent.sock")
+	path := filepath.Join(socketdir.New(t), "agent.sock")
 	stop := serve(t, Config{Source: source, Path: path})
 	follower := certs.SocketSource(path, certs.PollEvery(10*time.Millisecond))
 	defer follower.Close()
@@ -71,7 +72,7 @@ func TestSocketSourceFollowsTheAgent(t *testing.T) {
 func TestSocketIsPrivateAndNeverTakenFromAnother(t *testing.T) {
 	pki := testpki.New(t, "test.example", nil)
 	source := testpki.NewSource(pki.Snapshot(pki.ID("web"), time.Hour))
-	dir := t.TempDir()
+	dir := socketdir.New(t)
 	path := filepath.Join(dir, "agent.sock")
 	// What a killed agent leaves: a socket that nobody answers on.
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})

@@ -18,6 +18,7 @@ import (
 	proxyproto "github.com/pires/go-proxyproto"
 
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/socketdir"
 )
 
 func TestHalfCloseAndLargeTransferThroughTwoProxies(t *testing.T) {
@@ -171,7 +172,8 @@ func TestProxyProtocolCarriesThePeer(t *testing.T) {
 
 func TestUnixSocketsOnTheLocalSide(t *testing.T) {
 	w := newWorld(t)
-	target, local := filepath.Join(t.TempDir(), "target"), filepath.Join(t.TempDir(), "local")
+	dir := socketdir.New(t)
+	target, local := filepath.Join(dir, "target"), filepath.Join(dir, "local")
 	listener, err := net.Listen("unix", target)
 	if err != nil {
 		t.Fatal(err)

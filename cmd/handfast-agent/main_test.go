@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/handfast/handfast/internal/logtest"
+	"github.com/handfast/handfast/internal/socketdir"
 )
 
 func TestMain(m *testing.M) {
@@ -41,7 +42,7 @@ func TestWithoutATokenItWaitsSaysSoAndEndsCleanly(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var stderr logtest.Buffer
 	done := make(chan error, 1)
-	socket := filepath.Join(t.TempDir(), "agent.sock")
+	socket := filepath.Join(socketdir.New(t), "agent.sock")
 	go func() {
 		done <- run(ctx, []string{
 			"run", "--state", filepath.Join(t.TempDir(), "state"), "--token-file", "-", "--status", "127.0.0.1:0", "--socket", socket,

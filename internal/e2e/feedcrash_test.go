@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/handfast/handfast/internal/harness"
+	"github.com/handfast/handfast/internal/socketdir"
 )
 
 // The CA dies by SIGKILL when it is about to sync the revocation's commit: the record is
@@ -25,7 +26,8 @@ func TestRevocationArrivesAfterTheCAWasKilledBeforeThePush(t *testing.T) {
 	handfast(ctx, t, ca, "service", "add", "web")
 	handfast(ctx, t, ca, "service", "add", "orders", "--callers", "web")
 	dir := t.TempDir()
-	target, door, inbound := filepath.Join(dir, "echo.sock"), filepath.Join(dir, "door.sock"), freeAddress(t)
+	sockets := socketdir.New(t)
+	target, door, inbound := filepath.Join(sockets, "echo.sock"), filepath.Join(sockets, "door.sock"), freeAddress(t)
 	echo(t, target)
 	orders := startAgent(ctx, t, ca, "orders", dir, "--inbound", inbound+"=unix:"+target)
 	startAgent(ctx, t, ca, "web", dir, "--outbound", "unix:"+door+"=orders@"+inbound)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/internal/harness"
+	"github.com/handfast/handfast/internal/socketdir"
 )
 
 // network is a bridge in a namespace of its own, and hosts that hang on it, each in its
@@ -258,7 +259,8 @@ func TestRevocationReachesHostsBehindABadNetwork(t *testing.T) {
 	ca := n.caInside(ctx, t)
 	dir := t.TempDir()
 	handfast(ctx, t, ca, "service", "add", "web")
-	target := filepath.Join(dir, "echo.sock")
+	sockets := socketdir.New(t)
+	target := filepath.Join(sockets, "echo.sock")
 	echo(t, target)
 	var outbound, doors []string
 	for i := 1; i <= peers; i++ {
@@ -266,7 +268,7 @@ func TestRevocationReachesHostsBehindABadNetwork(t *testing.T) {
 		handfast(ctx, t, ca, "service", "add", name, "--callers", "web")
 		listen := n.ip(i) + ":8443"
 		n.agentOn(ctx, t, ca, i, name, dir, "--inbound", listen+"=unix:"+target)
-		doors = append(doors, filepath.Join(dir, name+".sock"))
+		doors = append(doors, filepath.Join(sockets, name+".sock"))
 		outbound = append(outbound, "--outbound", "unix:"+doors[i-1]+"="+name+"@"+listen)
 	}
 	n.agentOn(ctx, t, ca, 0, "web", dir, outbound...)

@@ -8,10 +8,11 @@ import (
 	"testing"
 
 	"github.com/handfast/handfast/agent/internal/privatesocket"
+	"github.com/handfast/handfast/internal/socketdir"
 )
 
 func TestSocketStandsUnderItsNameUntilItIsClosed(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a.sock")
+	path := filepath.Join(socketdir.New(t), "a.sock")
 	for range 2 { // the second time nothing is left of the first
 		listener, err := privatesocket.Listen(t.Context(), path)
 		if err != nil {
@@ -43,7 +44,7 @@ func TestSocketStandsUnderItsNameUntilItIsClosed(t *testing.T) {
 }
 
 func TestPathsThatCannotBeUsedAreNamed(t *testing.T) {
-	dir := t.TempDir()
+	dir := socketdir.New(t)
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
