@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math/bits"
 )
 
 // This file packs a certificate's DER against a template: another certificate, of the same
@@ -18,10 +19,11 @@ const (
 
 var errPacked = errors.New("its DER is not packed as it should be")
 
-// template is a certificate that others are packed against. It is immutable.
+// template is a certificate that others are packed against, by one goroutine at a time.
 type template struct {
 	id    int64
 	der   []byte
+	proof []byte                 // room for what was packed, unpacked again
 	place [1 << placeBits]uint16 // one more than where four octets with that hash stand, the last place of several
 }
 
@@ -62,7 +64,8 @@ func (t *template) pack(der []byte) ([]byte, bool) {
 	if len(packed) > len(der)*3/4 {
 		return nil, false
 	}
-	whole, err := unpack(t.der, packed)
+	whole, err := unpackInto(t.proof[:0], t.der, packed)
+	t.proof = whole[:0]
 	return packed, err == nil && bytes.Equal(whole, der)
 }
 
@@ -86,7 +89,13 @@ func (t *template) match(der []byte, expected int) (from, n int) {
 
 func common(a, b []byte) int {
 	n := min(len(a), len(b))
-	for i := range n {
+	i := 0
+	for ; i+8 <= n; i += 8 {
+		if differ := binary.LittleEndian.Uint64(a[i:]) ^ binary.LittleEndian.Uint64(b[i:]); differ != 0 {
+			return i + bits.TrailingZeros64(differ)/8
+		}
+	}
+	for ; i < n; i++ {
 		if a[i] != b[i] {
 			return i
 		}
@@ -105,7 +114,11 @@ func appendStep(packed, plain []byte, n, from int) []byte {
 // unpack is the inverse of pack. It refuses what is damaged, and never reads outside of
 // template nor makes more than maxPacked octets.
 func unpack(template, packed []byte) ([]byte, error) {
-	der := make([]byte, 0, len(template)+64)
+	return unpackInto(make([]byte, 0, len(template)+64), template, packed)
+}
+
+// unpackInto appends to der, which is empty.
+func unpackInto(der, template, packed []byte) ([]byte, error) {
 	for len(packed) > 0 {
 		plain, rest, ok := number(packed)
 		if !ok || plain > len(rest) || len(der)+plain > maxPacked {

@@ -69,11 +69,11 @@ const insertOne = `INSERT INTO certificates (seq, serial, subject, issuer, profi
 	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (serial) DO NOTHING`
 
 func insertCertificate(t *tx, c ca.Certificate) (int64, error) {
-	row, seq, err := certificateRow(t, c)
+	row, seq, err := certificateRow(t, &c)
 	if err != nil {
 		return 0, err
 	}
-	n, err := t.changed(insertOne, row...)
+	n, err := t.changed(insertOne, row[:]...)
 	if err == nil && n == 0 {
 		err = ca.ErrSerialExists
 	}

@@ -87,25 +87,38 @@ func (v *values) add(row ...any) {
 	}
 }
 
+// sheets are what a statement of many rows is filled from. They are used again for each commit: as many values as
+// there are would else be made anew.
+type sheets struct{ certificates, ids, keys values }
+
+// empty also lets go of what the values hold.
+func (s *sheets) empty() {
+	for _, v := range []*values{&s.certificates, &s.ids, &s.keys} {
+		clear(*v)
+		*v = (*v)[:0]
+	}
+}
+
 func insertTogether(t *tx, group []*change) error {
-	var certificates, ids, keys values
+	s := &t.sheets
+	defer s.empty()
 	for _, c := range group {
-		row, seq, err := certificateRow(t, c.issuance.Certificate)
+		row, seq, err := certificateRow(t, &c.issuance.Certificate)
 		if err != nil {
 			return err
 		}
-		certificates.add(row...)
+		s.certificates.add(row[:]...)
 		if used := c.issuance.OneTime; used != nil {
-			ids.add(placed(used.ID), used.ExpiresAt.Unix())
+			s.ids.add(placed(used.ID), used.ExpiresAt.Unix())
 		}
 		if key := c.issuance.Idempotency; key != nil {
-			keys.add(placed(key.Key), key.Digest[:hashSize], seq, key.ExpiresAt.Unix())
+			s.keys.add(placed(key.Key), key.Digest[:hashSize], seq, key.ExpiresAt.Unix())
 		}
 	}
 	for _, part := range []struct {
 		into
 		values
-	}{{intoCertificates, certificates}, {intoOneTime, ids}, {intoIdempotency, keys}} {
+	}{{intoCertificates, s.certificates}, {intoOneTime, s.ids}, {intoIdempotency, s.keys}} {
 		if err := insert(t, part.into, part.values); err != nil {
 			return err
 		}
@@ -140,15 +153,15 @@ func insert(t *tx, table into, all values) error {
 }
 
 // certificateRow is in the order of intoCertificates.
-func certificateRow(t *tx, c ca.Certificate) ([]any, int64, error) {
+func certificateRow(t *tx, c *ca.Certificate) (row [12]any, seq int64, err error) {
 	issuer, err := t.issuerID(c.Issuer)
 	if err != nil {
-		return nil, 0, err
+		return row, 0, err
 	}
 	id := c.ID.String()
 	subject, err := t.subjectID(subject{string(c.Kind), c.Name, id})
 	if err != nil {
-		return nil, 0, err
+		return row, 0, err
 	}
 	var by any
 	if c.By != id {
@@ -156,10 +169,10 @@ func certificateRow(t *tx, c ca.Certificate) ([]any, int64, error) {
 	}
 	template, der, err := t.packed(issuer, c.Profile, c.DER)
 	if err != nil {
-		return nil, 0, err
+		return row, 0, err
 	}
-	seq, err := t.nextSeq()
-	return []any{
+	seq, err = t.nextSeq()
+	return [...]any{
 		seq, c.Serial.Bytes(), subject, issuer, c.Profile, string(c.Method), by,
 		c.NotBefore.Unix(), c.NotAfter.Unix(), c.IssuedAt.Unix(), template, der,
 	}, seq, err

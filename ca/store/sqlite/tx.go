@@ -23,6 +23,7 @@ type tx struct {
 	memory  *memory
 	touched effect         // what this transaction may have changed already
 	gone    []certs.Serial // what it has purged
+	sheets  sheets         // empty between statements
 }
 
 // begin looks, with the lock of writing in its hands, whether somebody else has written.
