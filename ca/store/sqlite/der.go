@@ -23,7 +23,8 @@ var errPacked = errors.New("its DER is not packed as it should be")
 type template struct {
 	id    int64
 	der   []byte
-	proof []byte                 // room for what was packed, unpacked again
+	steps []byte                 // room for what is packed
+	proof []byte                 // and for the same, unpacked again
 	place [1 << placeBits]uint16 // one more than where four octets with that hash stand, the last place of several
 }
 
@@ -48,7 +49,7 @@ func (t *template) pack(der []byte) ([]byte, bool) {
 	if len(der) > maxPacked {
 		return nil, false
 	}
-	packed := make([]byte, 0, len(der)/2)
+	packed := t.steps[:0]
 	plain, next := 0, 0 // where the octets that stand as they are begin, and where the template would go on
 	for i := 0; i < len(der); {
 		from, n := t.match(der[i:], next+i-plain)
@@ -61,12 +62,13 @@ func (t *template) pack(der []byte) ([]byte, bool) {
 		plain, next = i, from+n
 	}
 	packed = appendStep(packed, der[plain:], 0, 0)
+	t.steps = packed
 	if len(packed) > len(der)*3/4 {
 		return nil, false
 	}
 	whole, err := unpackInto(t.proof[:0], t.der, packed)
 	t.proof = whole[:0]
-	return packed, err == nil && bytes.Equal(whole, der)
+	return bytes.Clone(packed), err == nil && bytes.Equal(whole, der)
 }
 
 // match finds what der begins with: where the last copy would go on, or else anywhere.

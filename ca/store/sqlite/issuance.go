@@ -7,58 +7,56 @@ import (
 	"github.com/handfast/handfast/ca"
 )
 
-// recorded is what RecordIssuance returns.
-type recorded struct {
-	certificate ca.Certificate
-	replayed    bool
-}
-
 // RecordIssuance implements ca.Ledger.
 func (s *Store) RecordIssuance(ctx context.Context, asked ca.Issuance) (ca.Certificate, bool, error) {
-	var result recorded
-	c := &change{ctx: ctx, issuance: &issuance{Issuance: asked, result: &result}}
+	i := &issuance{Issuance: asked}
+	c := &change{ctx: ctx, issuance: i}
 	c.apply = func(t *tx) (err error) {
-		result, err = recordIssuance(t, asked)
+		i.first, err = recordIssuance(t, &i.Issuance)
 		return err
 	}
 	if err := s.writer.commitOf(c); err != nil {
 		return ca.Certificate{}, false, err
 	}
-	return result.certificate, result.replayed, nil
+	if i.first != nil {
+		return *i.first, true, nil
+	}
+	return asked.Certificate, false, nil
 }
 
-// recordIssuance records one, where recordTogether could not.
-func recordIssuance(t *tx, issuance ca.Issuance) (recorded, error) {
+// recordIssuance records one, where recordTogether could not. It returns the first certificate for a repetition, and
+// else nil.
+func recordIssuance(t *tx, issuance *ca.Issuance) (*ca.Certificate, error) {
 	if key := issuance.Idempotency; key != nil {
 		first, err := replay(t, key.Key, key.Digest)
 		if err == nil {
-			return recorded{first, true}, nil
+			return &first, nil
 		}
 		if !errors.Is(err, ca.ErrNotFound) {
-			return recorded{}, err
+			return nil, err
 		}
 	}
 	if err := checkGuard(t, issuance.Guard); err != nil {
-		return recorded{}, err
+		return nil, err
 	}
 	if used := issuance.OneTime; used != nil {
 		n, err := t.changed(useOnce, placed(used.ID), used.ExpiresAt.Unix(), unplaced(used.ID))
 		if err != nil {
-			return recorded{}, err
+			return nil, err
 		}
 		if n == 0 {
-			return recorded{}, ca.ErrTokenUsed
+			return nil, ca.ErrTokenUsed
 		}
 	}
-	seq, err := insertCertificate(t, issuance.Certificate)
+	seq, err := insertCertificate(t, &issuance.Certificate)
 	if err != nil {
-		return recorded{}, err
+		return nil, err
 	}
 	if key := issuance.Idempotency; key != nil {
 		err = t.exec("INSERT OR REPLACE INTO idempotency (key, digest, certificate, expires_at) VALUES (?, ?, ?, ?)",
 			placed(key.Key), key.Digest[:hashSize], seq, key.ExpiresAt.Unix())
 	}
-	return recorded{issuance.Certificate, false}, err
+	return nil, err
 }
 
 // useOnce also looks at what was used before ids had places.
@@ -68,8 +66,8 @@ const useOnce = `INSERT INTO one_time (id, expires_at) SELECT ?1, ?2 WHERE NOT E
 const insertOne = `INSERT INTO certificates (seq, serial, subject, issuer, profile, method, asked_by, not_before, not_after, issued_at, template, der)
 	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (serial) DO NOTHING`
 
-func insertCertificate(t *tx, c ca.Certificate) (int64, error) {
-	row, seq, err := certificateRow(t, &c)
+func insertCertificate(t *tx, c *ca.Certificate) (int64, error) {
+	row, seq, err := certificateRow(t, c)
 	if err != nil {
 		return 0, err
 	}

@@ -43,7 +43,7 @@ func (r *revoker) serial(selection ca.RevokeSelection) error {
 		if selection.Record.Serial != selection.Serial {
 			return errors.New("revoke: the certificate to record has another serial")
 		}
-		if _, err := insertCertificate(r.t, *selection.Record); err != nil {
+		if _, err := insertCertificate(r.t, selection.Record); err != nil {
 			return err
 		}
 		found, err = certificateBySerial(r.t, selection.Serial)
