@@ -18,7 +18,7 @@ type together struct {
 
 	mu      sync.Mutex // guards pending and its lines, and spare
 	pending *batch     // what the next writer takes; nil: nothing
-	spare   []byte
+	spare   [2][]byte  // one batch is written while another gathers
 
 	writing sync.Mutex // held by the one who writes; guards each batch's outcome
 }
@@ -49,8 +49,8 @@ func (t *together) join(line []byte) *batch {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.pending == nil {
-		t.pending = &batch{lines: t.spare[:0]}
-		t.spare = nil
+		t.pending = &batch{lines: t.spare[0][:0]}
+		t.spare[0], t.spare[1] = t.spare[1], nil
 	}
 	t.pending.lines = append(t.pending.lines, line...)
 	return t.pending
@@ -65,7 +65,7 @@ func (t *together) flush(b *batch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if cap(b.lines) <= 16*pipeAtomic {
-		t.spare = b.lines
+		t.spare[1], t.spare[0] = t.spare[0], b.lines
 	}
 	b.lines = nil
 }
