@@ -2,7 +2,6 @@ package server
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
 	"sync"
@@ -44,8 +43,8 @@ type stream struct {
 	socket *sockets.Conn // never waits
 	began  time.Time
 
-	peer   ca.Peer
-	chain  []*x509.Certificate
+	peer   ca.Peer // without its certificate
+	shown  shown
 	issuer string // key identifier, hexadecimal
 	member *fleet.Member
 	place  int // among the chorus's streams; guarded by chorus.mu
@@ -73,11 +72,13 @@ type stream struct {
 
 // serveStream admits an agent's connection after its handshake. The stream lives on when it has returned.
 func (s *Server) serveStream(conn *tls.Conn, socket *sockets.Conn) {
-	st := &stream{server: s, conn: conn, socket: socket, chain: conn.ConnectionState().PeerCertificates, began: s.cfg.Now()}
+	st := &stream{server: s, conn: conn, socket: socket, began: s.cfg.Now()}
+	chain := conn.ConnectionState().PeerCertificates
 	s.metrics.inFlight.Inc()
 	s.chorus.enter()
 	st.writing.Lock()
-	err := st.open()
+	err := st.open(chain)
+	clear(chain) // it is the connection's own list, which would keep what nobody looks at any more
 	if lost := s.chorus.sockets.Take(socket, st); lost != nil {
 		err = errGone // no descriptor is left to answer by
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -13,12 +14,12 @@ import (
 	"github.com/handfast/handfast/ca/server/sockets"
 )
 
-// open admits the agent, and leaves in rest what the feed says first. st.writing is held.
-func (st *stream) open() (err error) {
+// open admits the agent that showed chain, and leaves in rest what the feed says first. st.writing is held.
+func (st *stream) open(chain []*x509.Certificate) (err error) {
 	defer st.rescue(&err)
 	s := st.server
 	st.basis = *s.chorus.basis.Load() // before authentication
-	if st.peer, err = s.authenticate(s.chorus.ctx, st.chain); err != nil {
+	if st.peer, err = s.authenticate(s.chorus.ctx, chain); err != nil {
 		return err
 	}
 	if st.peer.Kind != ca.KindService {
@@ -35,6 +36,7 @@ func (st *stream) open() (err error) {
 	st.cursor, st.rest, st.issuer, f.joined.End = f.cursor, f.first, f.joined.Issuer, st.end
 	st.sent.Store(f.cursor.Position())
 	st.notAfter = st.peer.Certificate.NotAfter.UnixMilli()
+	st.shown, st.peer.Certificate = remember(chain), nil
 	st.hears()
 	member, err := s.cfg.Fleet.Join(f.joined)
 	if err != nil {

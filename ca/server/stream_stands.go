@@ -1,11 +1,14 @@
 package server
 
 import (
+	"bytes"
 	"crypto/x509"
 	"time"
+	"unique"
 
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/api"
+	"github.com/handfast/handfast/certs"
 )
 
 // standing is within what time all streams are authenticated anew after what that rests on has changed.
@@ -13,12 +16,32 @@ const standing = time.Minute
 
 // spread is how long after that was noticed it is done for one, so that thousands are not all looked at in the same moment. It
 // depends on the serial, which is random.
-func spread(leaf *x509.Certificate) time.Duration {
-	octets := leaf.SerialNumber.Bytes()
+func spread(serial certs.Serial) time.Duration {
+	octets := serial.Bytes()
 	if len(octets) == 0 {
 		return 0
 	}
 	return (standing - 2*rounds) * time.Duration(octets[len(octets)-1]) / 256
+}
+
+// shown is the chain that an agent showed, for looking at it again: parsed certificates take eight times as much memory, and
+// what they rest on changes rarely.
+type shown struct {
+	leaf  []byte                // DER
+	above unique.Handle[string] // the DER of the others, in their order: one for all agents of an issuer
+}
+
+func remember(chain []*x509.Certificate) shown {
+	var above []byte
+	for _, link := range chain[1:] {
+		above = append(above, link.Raw...)
+	}
+	return shown{leaf: bytes.Clone(chain[0].Raw), above: unique.Make(string(above))}
+}
+
+// chain parses what was parsed in the handshake.
+func (s shown) chain() ([]*x509.Certificate, error) {
+	return x509.ParseCertificates(append(bytes.Clone(s.leaf), s.above.Value()...))
 }
 
 // stands looks, cheaply, whether the certificate is still good.
@@ -69,7 +92,7 @@ func (st *stream) lives(now basis) (err error) {
 	case now.known && now == st.basis:
 		return nil
 	case st.due.IsZero():
-		st.due = at.Add(spread(st.peer.Certificate))
+		st.due = at.Add(spread(st.peer.Serial))
 	}
 	if at.Before(st.due) && st.due.Sub(at) <= standing { // else the clock went back
 		return nil
@@ -81,7 +104,11 @@ func (st *stream) lives(now basis) (err error) {
 // again authenticates the agent once more.
 func (st *stream) again() error {
 	ctx := st.server.chorus.ctx
-	peer, err := st.server.cfg.CA.Authenticate(ctx, st.chain)
+	chain, err := st.shown.chain()
+	if err != nil {
+		return err
+	}
+	peer, err := st.server.cfg.CA.Authenticate(ctx, chain)
 	switch {
 	case ctx.Err() != nil:
 		return nil

@@ -2,9 +2,11 @@ package server
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -82,5 +84,31 @@ func stay(conn *tls.Conn) api.Code {
 		case <-time.After(api.FeedAlive):
 			conn.Write(binary.BigEndian.AppendUint64(nil, 7)) //nolint:errcheck // it may have ended
 		}
+	}
+}
+
+// What is authenticated anew is the very chain that was shown, and agents of one issuer share its certificates' octets.
+func TestShownChainIsKeptToTheOctet(t *testing.T) {
+	pki := newTestPKI(t)
+	chainOf := func(path string) (chain []*x509.Certificate) {
+		for _, der := range pki.issue(t, path).Certificate {
+			link, err := x509.ParseCertificate(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			chain = append(chain, link)
+		}
+		return append(chain, pki.root)
+	}
+	first, second := chainOf("web"), chainOf("orders")
+	if remember(first).above != remember(second).above {
+		t.Error("two agents keep their issuer's chain twice")
+	}
+	again, err := remember(first).chain()
+	if err != nil || !slices.EqualFunc(again, first, (*x509.Certificate).Equal) {
+		t.Errorf("%d certificates of %d, %v", len(again), len(first), err)
+	}
+	if alone, err := remember(first[:1]).chain(); err != nil || len(alone) != 1 || !alone[0].Equal(first[0]) {
+		t.Errorf("of a leaf alone: %d certificates, %v", len(alone), err)
 	}
 }
