@@ -23,9 +23,9 @@ const drained = 64 << 10
 
 // finish says why the stream ends, to the agent, the fleet and the log.
 func (st *stream) finish() {
-	cause := *st.why.Load()
 	st.writing.Lock()
 	defer st.writing.Unlock()
+	cause := *st.why.Load()
 	if st.stuck != nil {
 		st.stuck.Stop()
 	}

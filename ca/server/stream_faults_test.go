@@ -72,7 +72,7 @@ func TestStreamRefusesGarbage(t *testing.T) {
 	good := hello(t, 0, agentA)
 	for name, test := range map[string]struct {
 		path, octets string
-		statements   int
+		statements   int // at most: what is wrong with acknowledgements may show before the first word is written
 		code         api.Code
 	}{
 		"half an acknowledgement":     {"web", string(good) + "1234", 1, api.CodeBadRequest},
@@ -93,8 +93,8 @@ func TestStreamRefusesGarbage(t *testing.T) {
 				conn.CloseWrite()
 			}
 			statements, end := told(t, conn)
-			if end.Code != test.code || end.RequestID == "" || statements != test.statements {
-				t.Errorf("%d statements, %+v; want %d, %s", statements, end, test.statements, test.code)
+			if end.Code != test.code || end.RequestID == "" || statements > test.statements {
+				t.Errorf("%d statements, %+v; want at most %d, %s", statements, end, test.statements, test.code)
 			}
 			eventually(t, "the log says so", func() bool { return strings.Contains(f.logs.String(), end.RequestID) })
 		})

@@ -77,6 +77,9 @@ func (st *stream) Readable() {
 		last.drain()
 		return
 	}
+	if st.why.Load() != nil {
+		return // its farewell reads what is there
+	}
 	if err := st.listen(); err != nil {
 		st.end(err)
 	}
