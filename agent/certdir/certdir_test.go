@@ -196,6 +196,7 @@ func TestUnknownPolicyAndRevocationHaveNoFile(t *testing.T) {
 func TestForeignFileIsNotOverwritten(t *testing.T) {
 	w := newWorld(t)
 	os.MkdirAll(w.dir, 0o755)
+	os.Chmod(w.dir, 0o755) // whatever the umask is
 	precious := filepath.Join(w.dir, certs.KeyFile)
 	os.WriteFile(precious, []byte("precious"), 0o600)
 	start(t, w.config())
