@@ -78,7 +78,7 @@ func (s *Server) serveStream(conn *tls.Conn, socket *sockets.Conn) {
 	s.chorus.enter()
 	st.writing.Lock()
 	err := st.open(chain)
-	clear(chain) // it is the connection's own list, which would keep what nobody looks at any more
+	clear(chain)                                           // it is the connection's own list, which would keep what nobody looks at any more
 	ends := err != nil && st.why.CompareAndSwap(nil, &err) // before Readable may be called: who is refused is not listened to
 	if lost := s.chorus.sockets.Take(socket, st); lost != nil {
 		err = errGone // no descriptor is left to answer by
