@@ -34,7 +34,8 @@ test: ## Run every test: the fast ones, the race detector, the real binaries, th
 	$(MAKE) --no-print-directory check-format
 	$(GO) vet -tags e2e $(PACKAGES)
 	$(GO) test -timeout 15m $(PACKAGES)
-	$(GO) test -race -timeout 20m $(PACKAGES)
+	@# Else each of their programs sleeps for a second before it exits.
+	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 20m $(PACKAGES)
 	cd bench && $(GO) vet ./... && $(GO) test ./...
 	$(MAKE) --no-print-directory build
 	$(GO) test -tags e2e -count=1 -timeout 20m ./internal/e2e/...

@@ -32,8 +32,13 @@ type app struct {
 
 // run executes one command line. The error goes to report.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	return runBy(ctx, time.Now, args, stdin, stdout, stderr)
+}
+
+// runBy is run by another clock.
+func runBy(ctx context.Context, now func() time.Time, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	a := &app{
-		stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now,
+		stdin: stdin, stdout: stdout, stderr: stderr, now: now,
 		outStyle: output.NewStyle(stdout, os.Getenv), errStyle: output.NewStyle(stderr, os.Getenv),
 	}
 	root := newRootCommand(a)

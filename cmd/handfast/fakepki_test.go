@@ -13,12 +13,12 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"math/big"
-	"net"
 	"net/url"
 	"testing"
 	"time"
 
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/internal/harness"
 )
 
 const testDomain = "example.org"
@@ -171,10 +171,9 @@ func keyPEM(t testing.TB, key crypto.Signer) []byte {
 // unusedAddress is a loopback address where nothing listens.
 func unusedAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := harness.FreeAddress()
 	fatal(t, err)
-	defer listener.Close() //nolint:errcheck // nothing was accepted
-	return listener.Addr().String()
+	return address
 }
 
 func fatal(t testing.TB, err error) {

@@ -67,7 +67,7 @@ func (f *fakeCA) revoke(r *http.Request) (any, error) {
 		if !body.DryRun {
 			row.Status, row.RevokedAt, row.Reason = to, nil, ""
 			if to != "valid" {
-				at := time.Now().UTC().Truncate(time.Second)
+				at := f.now.UTC()
 				row.RevokedAt, row.Reason = &at, body.Reason.String()
 			}
 			shown.Status = to
@@ -90,7 +90,7 @@ func (f *fakeCA) revokeIssuer(body *api.RevokeRequest) (any, error) {
 		return nil, &api.Error{Code: api.CodeBadRequest, Message: "another reason"}
 	}
 	result := &api.RevokeResult{DryRun: body.DryRun, Sequence: 9, Affected: 3}
-	row := api.Certificate{Serial: f.rows[0].Serial, Kind: "issuer", Service: body.Issuer, Status: "valid", NotAfter: time.Now().Add(1000 * time.Hour)}
+	row := api.Certificate{Serial: f.rows[0].Serial, Kind: "issuer", Service: body.Issuer, Status: "valid", NotAfter: f.now.Add(1000 * time.Hour)}
 	if f.issuerRevoked {
 		result.Already = []api.Certificate{row}
 		return result, nil

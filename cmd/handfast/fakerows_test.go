@@ -157,7 +157,7 @@ func (f *fakeCA) deleteOperator(r *http.Request) (any, error) {
 func (f *fakeCA) status(r *http.Request) (any, error) {
 	name := peerID(r).Path()
 	s := api.Status{
-		Name: "Test CA", Version: "v1", TrustDomain: testDomain, Fingerprint: certs.Fingerprint(f.root), Ready: true, ServerTime: time.Now(),
+		Name: "Test CA", Version: "v1", TrustDomain: testDomain, Fingerprint: certs.Fingerprint(f.root), Ready: true, ServerTime: f.now,
 		StartedAt: f.now.Add(-time.Hour - 30*time.Second), Services: len(f.services), Live: 3, Revoked: 1, You: peerID(r).String(), Role: "admin",
 		Issuers: []api.Authority{{Subject: "CN=Test Issuer", KeyID: "aabb", NotAfter: f.now.Add(time.Hour * 24 * 365)}},
 		Roots:   []api.Authority{{Subject: "CN=Test Root", KeyID: "ccdd", NotAfter: f.now.Add(time.Hour * 24 * 365)}},
@@ -165,7 +165,7 @@ func (f *fakeCA) status(r *http.Request) (any, error) {
 	}
 	s.Sequence, s.Agents = 9, api.AgentCounts{Known: 3, Connected: 2, Lagging: 1, Silent: 1, Behind: f.agents()[1:]}
 	if name == "handfast/operator/reader" {
-		s.Ready, s.Problems, s.ServerTime = false, []string{"the ledger cannot be written"}, time.Now().Add(-time.Hour)
+		s.Ready, s.Problems, s.ServerTime = false, []string{"the ledger cannot be written"}, f.now.Add(-time.Hour)
 	}
 	return s, nil
 }

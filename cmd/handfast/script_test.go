@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -22,7 +23,20 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"handfast": main})
+	testscript.Main(m, map[string]func(){"handfast": mainOfScripts})
+}
+
+// scriptNow has, in the environment, the time at which a script was set up. It stands still, so that "in 45m"
+// is what a command prints however busy the machine is.
+const scriptNow = "HANDFAST_TEST_NOW"
+
+// mainOfScripts is main by scriptNow.
+func mainOfScripts() {
+	now, err := time.Parse(time.RFC3339, os.Getenv(scriptNow))
+	if err == nil {
+		err = runBy(context.Background(), func() time.Time { return now }, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	}
+	os.Exit(report(os.Stderr, err))
 }
 
 func TestScripts(t *testing.T) {
@@ -74,6 +88,8 @@ func setUp(t *testing.T, env *testscript.Env) error {
 	}
 	env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 	env.Setenv("HOME", env.WorkDir)
+	env.Setenv(scriptNow, ca.now.Format(time.RFC3339))
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // else each command sleeps for a second under the race detector
 	env.Setenv("CA", ca.api.Listener.Addr().String())
 	env.Setenv("SERVER", service.Listener.Addr().String())
 	env.Setenv("PUBLIC", ca.public.URL)
