@@ -25,6 +25,12 @@ func start(t *testing.T, cfg Config) (*Agent, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return a, launch(t, a)
+}
+
+// launch is start for an agent that is made already.
+func launch(t *testing.T, a *Agent) func() {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -38,7 +44,7 @@ func start(t *testing.T, cfg Config) (*Agent, func()) {
 		})
 	}
 	t.Cleanup(stop)
-	return a, stop
+	return stop
 }
 
 func mustCurrent(t *testing.T, a *Agent) *certs.Snapshot {

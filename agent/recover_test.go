@@ -25,11 +25,14 @@ func TestLongPowerOffRecoversByItselfWithinGrace(t *testing.T) {
 				stop()
 				time.Sleep(20 * time.Hour) // off, past the expiry
 				cfg.Token = nil
-				a, stop := start(t, cfg)
-				defer stop()
+				a, err := New(cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
 				if _, err := a.Current(); !errors.Is(err, ErrExpired) {
 					t.Errorf("before the rekey Current says %v; want ErrExpired", err)
 				}
+				defer launch(t, a)()
 				synctest.Wait()
 				mustCurrent(t, a)
 				if n := len(ca.seen("rekey")); n != 1 {
