@@ -1,7 +1,8 @@
 package main
 
-// ballastSize is counted by the collector as what the agent keeps, and never touched, so that it takes addresses
-// and no memory. What an agent keeps is some 5 MB, which Go's GOGC=100 would collect at each 5 MB of garbage
+import "github.com/handfast/handfast/internal/ballast"
+
+// ballastSize is counted by the collector as what the agent keeps. What an agent keeps is some 5 MB, which Go's GOGC=100 would collect at each 5 MB of garbage
 // when peers connect, which is a hundred handshakes; with the ballast it is each 21. Where it keeps much, for thousands
 // of connections, this changes nothing, which a higher GOGC would.
 const ballastSize = 8 << 20
@@ -11,5 +12,5 @@ func (env *environment) ballast() []byte {
 	if _, chosen := env.lookup("GOGC"); chosen {
 		return nil
 	}
-	return make([]byte, ballastSize)
+	return ballast.New(ballastSize)
 }

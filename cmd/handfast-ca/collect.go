@@ -5,11 +5,12 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/handfast/handfast/internal/ballast"
 )
 
 const (
-	// ballastSize is counted by the collector as what the daemon keeps, and never touched, so that it takes addresses
-	// and no memory. What an idle daemon keeps is some 10 MB, which Go's GOGC=100 would collect at each 10 MB of garbage
+	// ballastSize is counted by the collector as what the daemon keeps. What an idle daemon keeps is some 10 MB, which Go's GOGC=100 would collect at each 10 MB of garbage
 	// under load; with the ballast it is each 34.
 	ballastSize = 24 << 20
 
@@ -42,7 +43,7 @@ func (env *environment) ballast() []byte {
 	if env.collectorChosen() {
 		return nil
 	}
-	return make([]byte, ballastSize)
+	return ballast.New(ballastSize)
 }
 
 // collect adapts the collector to what the daemon keeps and does, until ctx ends, unless an operator has chosen.
