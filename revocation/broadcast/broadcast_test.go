@@ -101,6 +101,7 @@ func TestHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, h := newWorld(t, nil), newHolder()
 		w.append(revocation.Published, issuerA, 0)
+		w.restart(t, nil) // it finds the entry, however soon the first one looked
 		cursor := w.Follow(0)
 		began := time.Now()
 		if s := h.follow(t, cursor); s.Snapshot == nil || time.Since(began) != 0 {
@@ -120,8 +121,10 @@ func TestPublishedEntriesOnlyMoveThePosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, h := newWorld(t, nil), newHolder()
 		w.append(revocation.Published, issuerA, 0)
+		w.restart(t, nil)
 		cursor := w.Follow(0)
 		h.follow(t, cursor)
+		synctest.Wait()
 		w.append(revocation.Published, issuerA, 0)
 		began := time.Now()
 		w.Notify()
@@ -197,7 +200,7 @@ func TestReturningFollowersShareStatements(t *testing.T) {
 		for n := range 1000 {
 			w.append(revocation.Revoked, issuerA, n)
 		}
-		w.Notify()
+		w.restart(t, nil) // it finds all of them, whatever came in while it began
 		synctest.Wait()
 		before := w.key.signatures()
 		for since := uint64(1); since <= 1000; since++ {
