@@ -11,26 +11,28 @@ import (
 	"syscall"
 )
 
+// The ports that are given: from lowest on, and below highest.
+const lowest, highest = 10_000, 60_000
+
 // FreeAddress returns a loopback address whose port nobody listens on. It is outside of the
 // range that the kernel hands out to clients, so no outgoing connection takes it before it is used, and
 // no other call on this machine returns it while this process lives.
 func FreeAddress() (string, error) {
 	first, last := clientPorts()
 	for range 10_000 {
-		port := 10_000 + rand.IntN(50_000)
+		port := lowest + rand.IntN(highest-lowest)
 		if port >= first && port <= last {
+			continue
+		}
+		// Claimed before it is tried: who tries a port that somebody else was given takes it from them for a moment.
+		if !claim(port) {
 			continue
 		}
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
+		if err == nil && listener.Close() == nil {
+			return address, nil
 		}
-		err = listener.Close()
-		if err != nil || !claim(port) {
-			continue
-		}
-		return address, nil
 	}
 	return "", errors.New("no free port between 10000 and 60000 on loopback")
 }
@@ -52,7 +54,8 @@ func claim(port int) bool {
 // clientPorts are the first and the last port that the kernel gives to who asks for any.
 func clientPorts() (first, last int) {
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
-		if _, err := fmt.Sscan(strings.TrimSpace(string(text)), &first, &last); err == nil && last-first < 45_000 {
+		_, err := fmt.Sscan(strings.TrimSpace(string(text)), &first, &last)
+		if err == nil && (first > lowest+1_000 || last < highest-1_000) { // else too few are left
 			return first, last
 		}
 	}
