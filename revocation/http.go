@@ -135,7 +135,12 @@ func (p *Publisher) document(path string) *document {
 	if s := p.routes[path]; s != nil {
 		return s.newest.Load()
 	}
-	return (*p.static.Load())[path]
+	issuer, isCRL := strings.CutPrefix(path, crlPrefix)
+	issuer, isFull := strings.CutSuffix(issuer, crlSuffix)
+	if !isCRL || !isFull {
+		return nil
+	}
+	return (*p.static.Load())[issuer]
 }
 
 func (p *Publisher) serveOCSP(ctx *fasthttp.RequestCtx, rest []byte) {

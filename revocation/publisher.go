@@ -24,7 +24,7 @@ type Publisher struct {
 	responder   *responder
 	metrics     *metrics
 
-	static   atomic.Pointer[map[string]*document] // by path; a new map for each change
+	static   atomic.Pointer[map[string]*document] // by issuer; a new map for each change
 	staticMu sync.Mutex                           // one change at a time
 
 	wake      chan struct{} // holds one element while a publication is asked for
@@ -114,12 +114,12 @@ func (p *Publisher) Revoked(issuer string, serial certs.Serial) (Entry, bool) {
 	if entry, ok := p.logged(issuer, serial); ok {
 		return entry, true
 	}
-	return p.listedAt(fullPath(issuer), serial)
+	return p.listed(issuer, serial)
 }
 
-// listedAt is what the CRL at a path says, if AddStaticCRL took it.
-func (p *Publisher) listedAt(path string, serial certs.Serial) (Entry, bool) {
-	if d := (*p.static.Load())[path]; d != nil {
+// listed is what an issuer's CRL says, if AddStaticCRL took it.
+func (p *Publisher) listed(issuer string, serial certs.Serial) (Entry, bool) {
+	if d := (*p.static.Load())[issuer]; d != nil {
 		entry, ok := d.revoked[serial]
 		return entry, ok
 	}
@@ -144,7 +144,7 @@ func (p *Publisher) CRL(issuer string) (CRL, bool) {
 	if a := p.byID[issuer]; a != nil {
 		return a.everything.scopes[0].full.newest.Load().export(), true
 	}
-	if d := (*p.static.Load())[fullPath(issuer)]; d != nil {
+	if d := (*p.static.Load())[issuer]; d != nil {
 		return d.export(), true
 	}
 	return CRL{}, false
@@ -158,8 +158,8 @@ func (p *Publisher) CRLs() []CRL {
 		all = append(all, a.everything.scopes[0].full.newest.Load().export())
 	}
 	static := *p.static.Load()
-	for _, path := range slices.Sorted(maps.Keys(static)) {
-		all = append(all, static[path].export())
+	for _, issuer := range slices.Sorted(maps.Keys(static)) {
+		all = append(all, static[issuer].export())
 	}
 	return all
 }

@@ -16,12 +16,11 @@ func (p *Publisher) standing(certificate *x509.Certificate) func() (Entry, bool)
 	if err != nil || parent == "" || parent == hex.EncodeToString(certificate.SubjectKeyId) {
 		return func() (Entry, bool) { return Entry{}, false } // a root: nobody revokes it
 	}
-	path := fullPath(parent) // once: an OCSP response that is kept is handed out in little more time
 	return func() (Entry, bool) {
 		if entry, ok := p.logged(parent, serial); ok {
 			return entry, true
 		}
-		return p.listedAt(path, serial)
+		return p.listed(parent, serial)
 	}
 }
 

@@ -52,9 +52,8 @@ func (p *Publisher) AddStaticCRL(der []byte) error {
 func (p *Publisher) putStatic(d *document) error {
 	p.staticMu.Lock()
 	defer p.staticMu.Unlock()
-	path := fullPath(d.issuer)
 	static := maps.Clone(*p.static.Load())
-	if old := static[path]; old != nil {
+	if old := static[d.issuer]; old != nil {
 		if bytes.Equal(old.pieces[0], d.pieces[0]) {
 			return nil
 		}
@@ -62,7 +61,7 @@ func (p *Publisher) putStatic(d *document) error {
 			return fmt.Errorf("CRL %d of issuer %s is not newer than CRL %d, which is served: give the next one a higher number", d.number, d.issuer, old.number)
 		}
 	}
-	static[path] = d
+	static[d.issuer] = d
 	p.static.Store(&static)
 	p.changed.notify()
 	return nil
