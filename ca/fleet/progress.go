@@ -176,7 +176,7 @@ func (f *Fleet) Await(ctx context.Context, sequence uint64) {
 		delete(f.waiters, changed)
 		f.mu.Unlock()
 	}()
-	for f.pending(sequence) {
+	for behind := f.behind(nil, sequence); len(behind) > 0; behind = f.behind(behind, sequence) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -190,16 +190,27 @@ func (f *Fleet) Await(ctx context.Context, sequence uint64) {
 	}
 }
 
-func (f *Fleet) pending(sequence uint64) bool {
+// behind returns list without those at its end that lag no more, and where that leaves nobody, everybody who lags. So who waits
+// for thousands looks at most of them twice in all, not each time that one of them has come on.
+func (f *Fleet) behind(list []*agent, sequence uint64) []*agent {
 	now := f.cfg.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, a := range f.agents {
-		if a.row.Sequence < sequence && f.state(a, sequence, now) == Lagging {
-			return true
+	lags := func(a *agent) bool {
+		return a.row.Sequence < sequence && f.agents[a.key()] == a && f.state(a, sequence, now) == Lagging
+	}
+	for last := len(list) - 1; last >= 0; last-- {
+		if lags(list[last]) {
+			return list[:last+1]
 		}
 	}
-	return false
+	list = list[:0]
+	for _, a := range f.agents {
+		if lags(a) {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 // wake tells who waits that something has changed. f.mu is held.
