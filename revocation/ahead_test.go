@@ -93,14 +93,21 @@ func TestShardsKeepAPaceToo(t *testing.T) {
 // anew gives, and numbers of a scope never repeat.
 func TestBlocksAreWhatEncodingAnewGives(t *testing.T) {
 	for seed := range uint64(6) {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { sharedBlocks(t, rand.New(rand.NewPCG(seed, 3))) })
+		for _, test := range []struct {
+			shards int
+			former []int
+		}{{3, []int{2}}, {0, []int{2}}, {0, nil}} {
+			t.Run(fmt.Sprint("seed ", seed, ", shards ", test.shards, test.former), func(t *testing.T) {
+				sharedBlocks(t, rand.New(rand.NewPCG(seed, 3)), test.shards, test.former)
+			})
+		}
 	}
 }
 
-func sharedBlocks(t *testing.T, random *rand.Rand) {
+func sharedBlocks(t *testing.T, random *rand.Rand, shards int, former []int) {
 	b := newBench(t, nil)
 	flaky := &flakySigner{testCA: b.ca}
-	adjust := func(c *Config) { c.Issuers, c.Shards, c.FormerShards = []CRLSigner{flaky}, 3, []int{2} }
+	adjust := func(c *Config) { c.Issuers, c.Shards, c.FormerShards = []CRLSigner{flaky}, shards, former }
 	b.Publisher = b.open(t, adjust)
 	a := b.byID[b.ca.ID()]
 	numbers := make(map[string][]uint64)
@@ -131,23 +138,49 @@ func sharedBlocks(t *testing.T, random *rand.Rand) {
 			t.Errorf("%s: numbers %v", path, seen)
 		}
 	}
-	sameAsAnew(t, b, adjust)
+	sameAsAnew(t, b)
 }
 
 // sameAsAnew compares every CRL with what a publisher makes that shares nothing with it.
-func sameAsAnew(t *testing.T, b *bench, adjust func(*Config)) {
+func sameAsAnew(t *testing.T, b *bench) {
 	t.Helper()
-	for _, p := range append(b.authorities[0].partitions, b.authorities[0].everything) {
-		v := b.authorities[0].history.view(b.authorities[0].number)
-		for n, s := range p.scopes {
-			overtaken := v.overtaken()
-			for list := range s.lists {
-				anew := encoder{edition: edition{rules: v.rules()}, list: list, view: v, positions: positions{sorted: p.group(v, overtaken, 0)[n]}}
-				want := anew.next(nil, 0)
-				if got := bytes.Join(s.lists[list].pieces(), nil); !bytes.Equal(got, bytes.Join(want.pieces(), nil)) {
-					t.Errorf("%d shards, scope %d, list %d: %d entries differ from %d that were encoded anew", p.shards, n, list, s.lists[list].count(), want.count())
+	a := b.authorities[0]
+	v := a.history.view(a.number)
+	anew := func(p *partition) []blocks { // one scope's full and delta list behind the other's
+		var lists []blocks
+		for n := range p.scopes {
+			for list := range 2 {
+				c := encoder{edition: edition{rules: v.rules()}, list: list, view: v, positions: positions{sorted: p.group(v, v.overtaken(), 0)[n]}}
+				lists = append(lists, c.next(nil, 0))
+			}
+		}
+		return lists
+	}
+	for _, p := range append(a.partitions, a.everything) {
+		want := anew(p)
+		if p == a.everything && len(a.partitions) > 0 { // has what the first partition has
+			shards := anew(a.partitions[0])
+			for list := range want {
+				all := slices.Concat(every(shards[list:], 2)...)
+				if all.count() != want[list].count() {
+					t.Errorf("list %d: %d entries in the shards, %d in the log", list, all.count(), want[list].count())
 				}
+				want[list] = all
+			}
+		}
+		for i, want := range want {
+			got := p.scopes[i/2].lists[i%2]
+			if !bytes.Equal(bytes.Join(got.pieces(), nil), bytes.Join(want.pieces(), nil)) {
+				t.Errorf("%d shards, scope %d, list %d: %d entries differ from %d that were encoded anew", p.shards, i/2, i%2, got.count(), want.count())
 			}
 		}
 	}
+}
+
+// every returns each nth element, from the first on.
+func every[T any](all []T, n int) (some []T) {
+	for i := 0; i < len(all); i += n {
+		some = append(some, all[i])
+	}
+	return some
 }

@@ -41,7 +41,7 @@ func (e edition) entry(list int, r *record) (crl.Entry, bool) {
 // publish makes new CRLs of the scopes that have records in v which their newest CRLs
 // tell nothing of, or of all scopes if it is a renewal. With a
 // time it is ahead of the others': then scopes that were published lately are left out.
-// A scope that has this edition already is left alone: two CRLs never share a number. It reports
+// A scope that has this edition already is not published again: two CRLs never share a number. It reports
 // whether all that v holds is told now.
 func (p *partition) publish(e edition, v view, ahead time.Time) (told bool, err error) {
 	told = true
@@ -56,22 +56,41 @@ func (p *partition) publish(e edition, v view, ahead time.Time) (told bool, err 
 		at := positions{start: start, sorted: touched[n], belongs: func(position int) bool {
 			return !overtaken.has(position) && p.of(v.at(position)) == n
 		}}
-		if s.number == e.number || !all && len(at.from(s.end)) == 0 {
+		if !all && len(at.from(s.end)) == 0 {
+			continue
+		}
+		if s.number == e.number {
+			if s.generation != v.generation { // the same entries, at other positions
+				s.adopt(s.encode(e, v, at), e, v)
+			}
 			continue
 		}
 		if !ahead.IsZero() && s.lately(ahead) {
 			told = false
 			continue
 		}
-		if err := s.publish(e, v, at); err != nil {
+		if err := s.publish(e, v, s.encode(e, v, at)); err != nil {
 			return false, err
 		}
 		s.publishedAt = ahead
 	}
 	if ahead.IsZero() {
-		p.tick, p.generation, p.end = v.tick().sequence, v.generation, v.count
+		p.settle(v)
 	}
 	return told, nil
+}
+
+// publishShared is publish for the partition of one scope, where the entries of another
+// partition say the same.
+func (p *partition) publishShared(e edition, v view, lists [2]blocks) error {
+	s := p.scopes[0]
+	if s.number == e.number || p.suits(v) && s.end == v.count {
+		s.adopt(lists, e, v)
+	} else if err := s.publish(e, v, lists); err != nil {
+		return err
+	}
+	p.settle(v)
+	return nil
 }
 
 // group returns the positions of each scope's records, from start on.
@@ -89,9 +108,8 @@ func (p *partition) group(v view, overtaken bits, start int) [][]uint32 {
 	return groups
 }
 
-// publish signs both CRLs and only then shows them: the full one never stands beside a delta
-// CRL that is older than itself for longer than two pointers take to write.
-func (s *scope) publish(e edition, v view, at positions) error {
+// encode returns the entries of both CRLs, which share with the newest ones what these have.
+func (s *scope) encode(e edition, v view, at positions) (lists [2]blocks) {
 	old, end := s.lists, s.end
 	if s.generation != v.generation {
 		old, end = [2]blocks{}, 0
@@ -102,22 +120,35 @@ func (s *scope) publish(e edition, v view, at positions) error {
 	if e.rules.listedFrom < s.rules.listedFrom { // some that were dropped are back
 		old[inFull] = nil
 	}
-	var lists [2]blocks
-	var documents [2]*document
-	for list, template := range s.templates(e) {
+	for list := range lists {
 		c := encoder{edition: e, list: list, view: v, positions: at}
 		if old[list] == nil {
 			lists[list] = c.next(nil, at.start)
 		} else {
 			lists[list] = c.next(old[list], end)
 		}
+	}
+	return lists
+}
+
+// adopt keeps what the newest CRLs tell.
+func (s *scope) adopt(lists [2]blocks, e edition, v view) {
+	s.lists, s.end, s.rules, s.generation = lists, v.count, e.rules, v.generation
+}
+
+// publish signs both CRLs and only then shows them: the full one never stands beside a delta
+// CRL that is older than itself for longer than two pointers take to write.
+func (s *scope) publish(e edition, v view, lists [2]blocks) error {
+	var documents [2]*document
+	for list, template := range s.templates(e) {
 		pieces, err := template.Sign(lists[list].pieces(), e.signer.SignCRL)
 		if err != nil {
 			return fmt.Errorf("CRL %d of issuer %s: %w", e.number, e.signer.ID(), err)
 		}
 		documents[list] = newDocument(e, pieces, lists[list].count())
 	}
-	s.lists, s.end, s.rules, s.generation, s.number = lists, v.count, e.rules, v.generation, e.number
+	s.adopt(lists, e, v)
+	s.number = e.number
 	s.full.newest.Store(documents[inFull])
 	s.delta.newest.Store(documents[inDelta])
 	return nil
@@ -137,8 +168,9 @@ func (s *scope) templates(e edition) [2]crl.Template {
 	return [2]crl.Template{inFull: full, inDelta: delta}
 }
 
-// joined is up to which size a CRL is kept in one piece. Longer ones share theirs.
-const joined = 1 << 20
+// joined is up to which size a CRL is kept in one piece. Longer ones share theirs: to copy a shard
+// of some ten thousand entries took longer than to hash it.
+const joined = 64 << 10
 
 func newDocument(e edition, pieces [][]byte, entries int) *document {
 	d := &document{

@@ -43,6 +43,22 @@ func (p *partition) suits(v view) bool {
 	return p.tick == v.tick().sequence && p.generation == v.generation
 }
 
+// settle notes that every scope tells what v holds.
+func (p *partition) settle(v view) {
+	p.tick, p.generation, p.end = v.tick().sequence, v.generation, v.count
+}
+
+// together returns the entries of all scopes, one scope behind the other: those of a CRL of
+// everything, whose order means nothing (RFC 5280 asks for none).
+func (p *partition) together() (lists [2]blocks) {
+	for _, s := range p.scopes {
+		for list := range lists {
+			lists[list] = append(lists[list], s.lists[list]...)
+		}
+	}
+	return lists
+}
+
 func newPartition(base, issuer string, shards int, routes map[string]*slot) *partition {
 	p := &partition{shards: shards}
 	for n := range max(shards, 1) {

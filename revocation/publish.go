@@ -54,13 +54,13 @@ func (p *Publisher) publish(ctx context.Context, a *authority, renew bool) error
 	a.complete.Lock()
 	defer a.complete.Unlock()
 	started := p.config.Now()
-	e, v, err := p.publishShards(ctx, a, renew)
+	e, v, entries, err := p.publishShards(ctx, a, renew)
 	if err != nil {
 		return err
 	}
 	// The shards of what is revoked from here on need not wait for the hash over the full list.
 	renewed := !a.everything.suits(v)
-	if _, err := a.everything.publish(e, v, time.Time{}); err != nil {
+	if err := a.publishEverything(e, v, entries); err != nil {
 		a.history.unlisted.restore(a.untold)
 		p.metrics.publications.WithLabelValues("sign").Inc()
 		return err
@@ -78,17 +78,18 @@ func (p *Publisher) publish(ctx context.Context, a *authority, renew bool) error
 	return nil
 }
 
-// publishShards takes a number and publishes the shards with it.
-func (p *Publisher) publishShards(ctx context.Context, a *authority, renew bool) (edition, view, error) {
+// publishShards takes a number and publishes the shards with it. It returns the entries of all
+// shards, if there are any.
+func (p *Publisher) publishShards(ctx context.Context, a *authority, renew bool) (e edition, v view, entries [2]blocks, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	number, at, err := p.take(ctx, a, renew)
 	if err != nil {
 		p.metrics.publications.WithLabelValues("log").Inc()
-		return edition{}, view{}, err
+		return e, v, entries, err
 	}
-	v := a.history.view(number)
-	e := p.edition(a, number, at, v)
+	v = a.history.view(number)
+	e = p.edition(a, number, at, v)
 	unsharded := a.history.unsharded.claim()
 	a.untold = a.history.unlisted.claim()
 	a.unfinished = true // until the end is reached
@@ -97,13 +98,24 @@ func (p *Publisher) publishShards(ctx context.Context, a *authority, renew bool)
 			a.history.unsharded.restore(unsharded)
 			a.history.unlisted.restore(a.untold)
 			p.metrics.publications.WithLabelValues("sign").Inc()
-			return e, v, err
+			return e, v, entries, err
 		}
 	}
 	if len(a.partitions) > 0 {
 		observed(unsharded, p.config.Now(), p.metrics.shardDelay)
+		entries = a.partitions[0].together()
 	}
-	return e, v, nil
+	return e, v, entries, nil
+}
+
+// publishEverything publishes the full CRL and its delta. Where there are shards they hold
+// the same entries, and a million of them are encoded and held once.
+func (a *authority) publishEverything(e edition, v view, shards [2]blocks) error {
+	if len(a.partitions) > 0 {
+		return a.everything.publishShared(e, v, shards)
+	}
+	_, err := a.everything.publish(e, v, time.Time{})
+	return err
 }
 
 func (p *Publisher) edition(a *authority, number uint64, at time.Time, v view) edition {

@@ -68,11 +68,15 @@ func (l *endless) AppendPublished(_ context.Context, issuer string, at time.Time
 	return l.append(Entry{Kind: Published, Issuer: issuer, At: at})
 }
 
-// scaleOf names, in the environment, how many certificates the child of a test is to revoke.
-const scaleOf = "HANDFAST_TEST_REVOKED"
+// scaleOf and shardsOf name, in the environment, how many certificates the child of a test is to revoke,
+// and in how many shards.
+const (
+	scaleOf  = "HANDFAST_TEST_REVOKED"
+	shardsOf = "HANDFAST_TEST_SHARDS"
+)
 
 // A million revoked certificates take less than 150 MB, also while new lists are made, with
-// everything else that the process has. What each publication costs is logged: its
+// everything else that the process has, and with shards as without them. What each publication costs is logged: its
 // limit is 50 ms of CPU, and belongs to a benchmark on a quiet machine.
 func TestAMillionRevokedStayLean(t *testing.T) {
 	if testing.Short() || raceDetector {
@@ -81,17 +85,19 @@ func TestAMillionRevokedStayLean(t *testing.T) {
 	if os.Getenv(scaleOf) != "" {
 		t.Skip("runs in the child")
 	}
-	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestScaleChild$", "-test.v")
-	command.Env = append(os.Environ(), scaleOf+"=1000000")
-	out, err := command.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Logf("%s", out)
-	_, after, _ := strings.Cut(string(out), "peak ")
-	megabytes, _, _ := strings.Cut(after, " MB")
-	if peak, err := strconv.Atoi(megabytes); err != nil || peak >= 150 {
-		t.Errorf("peak of %q MB (%v), want less than 150", megabytes, err)
+	for _, shards := range []string{"0", "64"} {
+		command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestScaleChild$", "-test.v")
+		command.Env = append(os.Environ(), scaleOf+"=1000000", shardsOf+"="+shards)
+		out, err := command.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		t.Logf("%s shards: %s", shards, out)
+		_, after, _ := strings.Cut(string(out), "peak ")
+		megabytes, _, _ := strings.Cut(after, " MB")
+		if peak, err := strconv.Atoi(megabytes); err != nil || peak >= 150 {
+			t.Errorf("%s shards: peak of %q MB (%v), want less than 150", shards, megabytes, err)
+		}
 	}
 }
 
@@ -102,9 +108,10 @@ func TestScaleChild(t *testing.T) {
 	if err != nil {
 		t.Skip("is started by TestAMillionRevokedStayLean")
 	}
+	shards, _ := strconv.Atoi(os.Getenv(shardsOf)) // none by hand
 	ca, clock := newTestCA(t, "Example", testStart), newTestClock()
 	log := &endless{memoryLog: *newMemoryLog(), n: n, issuer: ca.ID()}
-	p, err := Open(context.Background(), Config{Log: log, Issuers: []CRLSigner{ca}, BaseURL: testBase, Now: clock.Now})
+	p, err := Open(context.Background(), Config{Log: log, Issuers: []CRLSigner{ca}, BaseURL: testBase, Shards: shards, Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
