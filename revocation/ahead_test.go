@@ -56,6 +56,45 @@ func TestShardsArePublishedAtOnce(t *testing.T) {
 	})
 }
 
+// Whoever begins, the shards are out before the full CRL is begun: its hash takes as long as hundreds of theirs.
+func TestShardsComeBeforeTheFullCRLIsBegun(t *testing.T) {
+	signer := &meanwhileSigner{}
+	inBubble(t, func(c *Config) {
+		signer.testCA = c.Issuers[0].(*testCA)
+		c.Issuers, c.Shards = []CRLSigner{signer}, 4
+	}, func(t *testing.T, b *bench) {
+		time.Sleep(time.Second)
+		begun := 0
+		for n := range int64(20) {
+			serial := serialOfInt(t, n)
+			path := shardPath(b.ca.ID(), 4, ShardOf(serial, 4))
+			signer.meanwhile = func() {
+				begun++
+				for _, path := range []string{path, deltaOf(path)} {
+					if !b.listedAt(t, path, serial) {
+						t.Errorf("revocation %d: the full CRL is begun and %s does not list it", n, path)
+					}
+				}
+			}
+			b.log.revoke(t, b.ca.ID(), serial, certs.KeyCompromise, time.Now(), time.Now().Add(time.Hour))
+			if n%2 == 0 { // else it is found in the log
+				if err := b.Sync(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if !b.lists(t, serial) {
+				t.Errorf("revocation %d is in no full CRL", n)
+			}
+		}
+		signer.meanwhile = nil
+		if begun != 20 {
+			t.Errorf("%d full CRLs were begun for 20 revocations", begun)
+		}
+	})
+}
+
 func (b *bench) listedAt(t testing.TB, path string, serial certs.Serial) bool {
 	t.Helper()
 	_, listed := b.fetch(t, path).reasons[serial.String()]

@@ -252,7 +252,7 @@ func TestReleaseIsPending(t *testing.T) {
 	if err := b.Sync(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if len(b.wake) != 1 || !b.byID[b.ca.ID()].pending() {
+	if len(b.wakeAhead) != 1 || !b.byID[b.ca.ID()].pending() {
 		t.Error("a release does not wake the publisher")
 	}
 }

@@ -27,8 +27,8 @@ type Publisher struct {
 	static   atomic.Pointer[map[string]*document] // by issuer; a new map for each change
 	staticMu sync.Mutex                           // one change at a time
 
-	wake      chan struct{} // holds one element while a publication is asked for
-	wakeAhead chan struct{} // the same, of the shards that have news
+	wakeAhead chan struct{} // holds one element while shards that have news are asked for
+	wake      chan struct{} // the same, of everything: when the shards are out
 	changed   signal
 	mu        sync.Mutex
 	lastErr   error // guarded by mu: of the last publication, nil when it worked
@@ -94,14 +94,16 @@ func (p *Publisher) add(signer CRLSigner) {
 func (p *Publisher) Sync(ctx context.Context) error {
 	news, err := p.follower.fold(ctx, p.config.Now())
 	if news {
-		for _, wake := range []chan struct{}{p.wakeAhead, p.wake} {
-			select {
-			case wake <- struct{}{}:
-			default: // asked for already
-			}
-		}
+		ask(p.wakeAhead)
 	}
 	return err
+}
+
+func ask(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default: // asked for already
+	}
 }
 
 // Revoked returns the entry that revoked a certificate or holds it, as of the last Sync,

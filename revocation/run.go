@@ -50,7 +50,8 @@ func (p *Publisher) Run(ctx context.Context) error {
 	}
 }
 
-// runAhead publishes the shards of what was revoked as soon as it is known.
+// runAhead publishes the shards of what was revoked as soon as it is known, and then asks for
+// everything: the hash over the full list has time, and shall not take the processor from them.
 func (p *Publisher) runAhead(ctx context.Context) {
 	for {
 		select {
@@ -62,6 +63,7 @@ func (p *Publisher) runAhead(ctx context.Context) {
 			// A failure is counted; the full CRL, which follows, will fail too and tell of it.
 			_ = p.publishAhead(a)
 		}
+		ask(p.wake)
 	}
 }
 
