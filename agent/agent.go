@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
+	"github.com/handfast/handfast/agent/followers"
 	"github.com/handfast/handfast/agent/holder"
 	"github.com/handfast/handfast/agent/pace"
 	"github.com/handfast/handfast/ca/api"
@@ -44,6 +45,7 @@ type Agent struct {
 	polls           *rate.Limiter // of questions about the CA's state
 	id              string        // of this agent, towards the CA
 	fullCRLs        bool
+	followers       *followers.Registry
 
 	newVersions chan struct{} // the feed names versions that were not fetched
 	newEntries  chan struct{} // the view is to be saved
@@ -102,6 +104,7 @@ func New(cfg Config) (*Agent, error) {
 		endRound: func() {},
 	}
 	a.stapler = newStapler(cfg, a.restaple)
+	a.followers = followers.New(a.now, a.acknowledge)
 	if cfg.StateDir != "" {
 		opened, err := openStore(cfg.StateDir, cfg.Logger)
 		if err != nil {
@@ -179,6 +182,9 @@ func (a *Agent) Close() error {
 	a.store = memoryStore{}
 	return err
 }
+
+// Followers is who follows this agent from other processes: what the CA is told to be enforced waits for them too.
+func (a *Agent) Followers() *followers.Registry { return a.followers }
 
 // Current returns the newest snapshot. It fails before enrolment and when the certificate
 // has expired (or, by this host's clock, is not valid yet): what has expired is never handed out.

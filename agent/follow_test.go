@@ -6,10 +6,14 @@ import (
 	"crypto/tls"
 	"net"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/handfast/handfast/agent/certdir"
+	"github.com/handfast/handfast/agent/followers"
 	"github.com/handfast/handfast/agent/localapi"
 	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/internal/logtest"
@@ -56,14 +60,14 @@ func TestProgramsFollowTheAgentOverFilesAndSocket(t *testing.T) {
 }
 
 // beside runs what stands beside an agent, and follows both.
-func beside(t *testing.T, a *Agent) (files, socket *certs.Follower) {
+func beside(t *testing.T, a *Agent, more ...certs.FollowOption) (files, socket *certs.Follower) {
 	t.Helper()
 	dir, path := filepath.Join(t.TempDir(), "files"), filepath.Join(socketdir.New(t), "s")
 	writer, err := certdir.New(certdir.Config{Source: a, Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := localapi.Listen(t.Context(), localapi.Config{Source: a, Path: path})
+	server, err := localapi.Listen(t.Context(), localapi.Config{Source: a, Followers: a.Followers(), Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +75,7 @@ func beside(t *testing.T, a *Agent) (files, socket *certs.Follower) {
 	done := make(chan error, 2)
 	go func() { done <- writer.Run(ctx) }()
 	go func() { done <- server.Serve(ctx) }()
-	files, socket = certs.FileSource(dir, certs.PollEvery(5*time.Millisecond)), certs.SocketSource(path, certs.PollEvery(5*time.Millisecond))
+	files, socket = certs.FileSource(dir, certs.PollEvery(5*time.Millisecond)), certs.SocketSource(path, append(more, certs.PollEvery(5*time.Millisecond))...)
 	t.Cleanup(func() {
 		files.Close()
 		socket.Close()
@@ -109,4 +113,47 @@ func shake(t *testing.T, files, socket *certs.Follower) (cause certs.Cause, show
 		cause = <-causes
 	}
 	return cause, own.Certificate.Leaf.SerialNumber.Bytes(), other.Certificate.Leaf.SerialNumber.Bytes()
+}
+
+// A program that follows over the socket holds the acknowledgement back until it enforces what is revoked. Meanwhile the CA
+// hears the old position, and Status and metrics say who lags.
+func TestAcknowledgementWaitsForProgramsOnTheSocket(t *testing.T) {
+	ca, log := newFeedCA(t), &logtest.Buffer{}
+	registry := prometheus.NewRegistry()
+	cfg := ca.config(log)
+	var ahead atomic.Int64
+	cfg.Registerer, cfg.Now = registry, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	a, _ := start(t, cfg)
+	entered, leave := make(chan struct{}, 8), make(chan struct{})
+	beside(t, a, certs.OnLoad(func(snap *certs.Snapshot, _ error) {
+		if snap != nil && snap.Revocation.Feed().Sequence() > 1 {
+			entered <- struct{}{}
+			<-leave
+		}
+	}))
+	ahead.Store(int64(followers.Grace)) // who may have followed a predecessor has not come back
+	waitFor(t, func() bool { a.acknowledge(); return a.Ready() == nil && ca.acknowledged() == 1 })
+	waitFor(t, func() bool {
+		s := a.Status()
+		return len(s.Followers) == 1 && s.Followers[0].Enforced == 1
+	})
+	victim := ca.pki.Certificate(ca.pki.ID("victim"), time.Hour)
+	sequence := ca.feed.Revoke(victim.Leaf)
+	<-entered
+	waitFor(t, func() bool { return judge(t, a, victim) == certs.CauseRevoked })
+	if got := ca.acknowledged(); got != 1 {
+		t.Errorf("acknowledged %d while the program hangs", got)
+	}
+	if s := a.Status(); s.Feed.Sequence != sequence || s.Feed.Enforced != 1 || len(s.Followers) != 1 || !s.Followers[0].Lagging {
+		t.Errorf("status: %+v, %+v", s.Feed, s.Followers)
+	}
+	got := gather(t, registry)
+	if got["handfast_agent_followers"] != 1 || got["handfast_agent_followers_lagging"] != 1 || got["handfast_agent_followers_lag_seconds"] <= 0 {
+		t.Errorf("metrics: %v", got)
+	}
+	close(leave)
+	waitFor(t, func() bool { return ca.acknowledged() == sequence })
+	if s := a.Status(); s.Followers[0].Lagging {
+		t.Errorf("afterwards: %+v", s.Followers)
+	}
 }

@@ -11,8 +11,8 @@ import (
 
 // Enforcer announces somebody who enforces what the agent publishes, such as a proxy. The function that it returns is
 // to be called with a snapshot once everything that it forbids is refused, connections that were open included.
-// What the CA is told to be enforced is what every enforcer has reported; without any, what was published. Call
-// Enforcer before Run.
+// What the CA is told to be enforced is what every enforcer has reported and every follower (Followers); without any, what
+// was published. Call Enforcer before Run.
 func (a *Agent) Enforcer() func(*certs.Snapshot) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -40,7 +40,7 @@ func (a *Agent) enforced() uint64 {
 	for _, sequence := range a.enforcers {
 		least = min(least, sequence)
 	}
-	return min(least, a.view.Sequence(), a.durable)
+	return min(least, a.view.Sequence(), a.durable, a.followers.Enforced(a.feedOf))
 }
 
 // acknowledge tells the CA what is enforced and would still be after a restart.

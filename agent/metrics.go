@@ -74,6 +74,7 @@ type stateCollector struct {
 	expiry, renewal, ready, policy, crl, offset, last *prometheus.Desc
 	feedAge, feedLeft, feedSequence, feedEnforced     *prometheus.Desc
 	feedRevoked, feedStream                           *prometheus.Desc
+	followers, followersLagging, followersLag         *prometheus.Desc
 }
 
 func newStateCollector(a *Agent) *stateCollector {
@@ -90,19 +91,23 @@ func newStateCollector(a *Agent) *stateCollector {
 		offset:  desc("clock_offset_seconds", "How far the CA's clock is ahead of this host's."),
 		last:    desc("last_renewal_success", "1 when the last enrolment, renewal or rekey succeeded, 0 when it failed. Absent until there was one since the start."),
 
-		feedAge:      desc("feed_age_seconds", "Seconds since the CA signed the newest statement of its feed that is known."),
-		feedLeft:     desc("feed_silence_left_seconds", "Seconds until every peer is refused because the feed is silent; negative after."),
-		feedSequence: desc("feed_sequence", "Sequence number up to which revocations are known."),
-		feedEnforced: desc("feed_enforced_sequence", "Sequence number up to which revocations are enforced, saved and acknowledged."),
-		feedRevoked:  desc("feed_revoked", "How many certificates are revoked or on hold, by the feed."),
-		feedStream:   desc("feed_streaming", "1 while the feed is streamed, 0 while the CA is polled or out of reach."),
+		feedAge:          desc("feed_age_seconds", "Seconds since the CA signed the newest statement of its feed that is known."),
+		feedLeft:         desc("feed_silence_left_seconds", "Seconds until every peer is refused because the feed is silent; negative after."),
+		feedSequence:     desc("feed_sequence", "Sequence number up to which revocations are known."),
+		feedEnforced:     desc("feed_enforced_sequence", "Sequence number up to which revocations are enforced, saved and acknowledged."),
+		feedRevoked:      desc("feed_revoked", "How many certificates are revoked or on hold, by the feed."),
+		followers:        desc("followers", "Programs that follow over the local socket."),
+		followersLagging: desc("followers_lagging", "Followers that do not say yet that they enforce all that is known: the CA is not told so before."),
+		followersLag:     desc("followers_lag_seconds", "Since the slowest of them was sent what it has not confirmed; 0 when none lags."),
+		feedStream:       desc("feed_streaming", "1 while the feed is streamed, 0 while the CA is polled or out of reach."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{c.expiry, c.renewal, c.ready, c.policy, c.crl, c.offset, c.last,
-		c.feedAge, c.feedLeft, c.feedSequence, c.feedEnforced, c.feedRevoked, c.feedStream} {
+		c.feedAge, c.feedLeft, c.feedSequence, c.feedEnforced, c.feedRevoked, c.feedStream,
+		c.followers, c.followersLagging, c.followersLag} {
 		out <- desc
 	}
 }
@@ -135,6 +140,16 @@ func (c *stateCollector) Collect(out chan<- prometheus.Metric) {
 		gauge(c.feedRevoked, float64(f.Revoked))
 		gauge(c.feedStream, oneIf(f.Mode == holder.ModeStream))
 	}
+	lagging, lag := 0, 0.0
+	for _, follower := range s.Followers {
+		if follower.Lagging {
+			lagging++
+			lag = max(lag, follower.LagSeconds)
+		}
+	}
+	gauge(c.followers, float64(len(s.Followers)))
+	gauge(c.followersLagging, float64(lagging))
+	gauge(c.followersLag, lag)
 	if s.CAClock != nil {
 		gauge(c.offset, s.CAClock.Sub(s.OwnClock).Seconds())
 	}

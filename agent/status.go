@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/handfast/handfast/agent/followers"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
 )
@@ -31,8 +32,10 @@ type Status struct {
 	CRLs        []CRLStatus   `json:"crls,omitempty"`
 	Feed        *FeedStatus   `json:"feed,omitempty"`   // nil until it has come once
 	Staple      *StapleStatus `json:"staple,omitempty"` // nil when the certificate has nothing to do with OCSP
-	OwnClock    time.Time     `json:"own_clock"`
-	CAClock     *time.Time    `json:"ca_clock,omitempty"`
+	// Followers are the programs that follow this agent over its socket, those that lag first.
+	Followers []followers.Status `json:"followers,omitempty"`
+	OwnClock  time.Time          `json:"own_clock"`
+	CAClock   *time.Time         `json:"ca_clock,omitempty"`
 }
 
 // Attempt is the last enrolment, renewal or rekey.
@@ -64,7 +67,7 @@ type FeedStatus struct {
 	Mode       string    `json:"mode"`        // stream, poll, or none while the CA is out of reach
 	Agent      string    `json:"agent"`       // this agent's ID, as the CA lists it
 	Sequence   uint64    `json:"sequence"`    // up to where revocations are known
-	Enforced   uint64    `json:"enforced"`    // up to where they are enforced, saved and acknowledged
+	Enforced   uint64    `json:"enforced"`    // up to where they are enforced, by the followers too, saved and acknowledged
 	Revoked    int       `json:"revoked"`     // certificates that are revoked or on hold
 	SignedAt   time.Time `json:"signed_at"`   // the newest statement
 	AgeSeconds int64     `json:"age_seconds"` // since SignedAt
@@ -104,6 +107,7 @@ func (a *Agent) Status() Status {
 		s.ConfirmedAt = a.confirmedAt()
 	}
 	s.Feed = a.feedStatus(now)
+	s.Followers = a.followers.List(a.feedOf, a.view.Sequence())
 	return s
 }
 

@@ -1,12 +1,18 @@
 package certs
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -17,9 +23,10 @@ const (
 )
 
 // SocketSource follows an agent over its local Unix socket at path: it learns each change
-// at once. While the agent is away the last snapshot stays in force until its
-// certificate expires. Who may write to the socket's directory decides what this process is
-// and whom it trusts, so it belongs to the agent's user alone.
+// at once, and tells the agent when it is in force here: what the agent tells the CA to be enforced waits for that.
+// OnLoad's function has returned by then, so a program that ends connections in it has ended them. While the agent is away
+// the last snapshot stays in force until its certificate expires. Who may write to the socket's directory decides what
+// this process is and whom it trusts, so it belongs to the agent's user alone.
 func SocketSource(path string, opts ...FollowOption) *Follower {
 	var dialer net.Dialer
 	return socketSource(func(ctx context.Context) (net.Conn, error) {
@@ -34,13 +41,13 @@ func socketSource(dial func(context.Context) (net.Conn, error), opts []FollowOpt
 		DisableCompression: true,
 		MaxIdleConns:       1,
 	}
-	p := &poller{client: &http.Client{
+	p := newPoller(&http.Client{
 		Transport: transport,
 		Timeout:   longPoll + socketTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return errors.New("the agent's socket answered with a redirect")
 		},
-	}}
+	})
 	return follow(o, func(ctx context.Context, f *Follower) {
 		defer transport.CloseIdleConnections()
 		wait := min(firstRetry, o.every)
@@ -74,21 +81,26 @@ func socketSource(dial func(context.Context) (net.Conn, error), opts []FollowOpt
 // poller asks the agent, one request after the other.
 type poller struct {
 	client *http.Client
+	me     FollowRequest // who this program is
 	etag   string
+	old    bool // the agent knows SnapshotPath only, where asking with an ETag is what confirms it
 }
 
-// poll returns the agent's snapshot when it is another one than before; nil when not.
-func (p *poller) poll(ctx context.Context, old *Snapshot) (*Snapshot, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+SnapshotPath, nil)
-	if err != nil {
-		return nil, err
+func newPoller(client *http.Client) *poller {
+	var id [followerIDSize]byte
+	rand.Read(id[:]) //nolint:errcheck // never fails (crypto/rand documents it)
+	me := FollowRequest{Follower: hex.EncodeToString(id[:]), PID: os.Getpid()}
+	if len(os.Args) > 0 {
+		me.Program = printable(filepath.Base(os.Args[0]))
 	}
-	if p.etag != "" {
-		request.Header.Set("If-None-Match", p.etag)
-		request.Header.Set("Prefer", fmt.Sprintf("wait=%d", int(longPoll.Seconds())))
-	}
-	response, err := p.client.Do(request)
+	return &poller{client: client, me: me}
+}
+
+// poll tells the agent that inForce is, and returns the agent's snapshot when it is another one; nil when not.
+func (p *poller) poll(ctx context.Context, inForce *Snapshot) (*Snapshot, error) {
+	response, err := p.ask(ctx, inForce)
 	if err != nil {
+		p.old = false // another agent may answer next
 		return nil, fmt.Errorf("asking the agent: %w", err)
 	}
 	defer response.Body.Close() //nolint:errcheck // read to its end, or given up
@@ -96,18 +108,69 @@ func (p *poller) poll(ctx context.Context, old *Snapshot) (*Snapshot, error) {
 	case http.StatusOK:
 	case http.StatusNotModified:
 		return nil, nil
+	case http.StatusNotFound, http.StatusMethodNotAllowed:
+		if !p.old {
+			p.old, p.etag = true, ""
+			return p.poll(ctx, inForce)
+		}
+		fallthrough
 	default:
-		return nil, fmt.Errorf("asking the agent: it answered %s; its log says why", response.Status)
+		return nil, p.refused(response)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, MaxSnapshotSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading the agent's snapshot: %w", err)
 	}
-	snap, err := decodeSnapshot(body, old)
+	snap, err := decodeSnapshot(body, inForce)
 	if err != nil {
 		p.etag = "" // so that the agent sends it whole once it is mended
 		return nil, err
 	}
 	p.etag = response.Header.Get("ETag")
 	return snap, nil
+}
+
+// refused is an answer that brings nothing.
+func (p *poller) refused(response *http.Response) error {
+	p.old = false
+	return fmt.Errorf("asking the agent: it answered %s; its log says why", response.Status)
+}
+
+// ask sends the request that waits for what is new.
+func (p *poller) ask(ctx context.Context, inForce *Snapshot) (*http.Response, error) {
+	if p.old {
+		return p.askOld(ctx)
+	}
+	question := p.me
+	question.Known = p.etag
+	if p.etag != "" {
+		question.WaitSeconds = int(longPoll / time.Second)
+	}
+	if inForce != nil {
+		position := inForce.Position()
+		question.Enforces = &position
+	}
+	body, err := json.Marshal(question)
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://agent"+FollowPath, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	return p.client.Do(request)
+}
+
+// askOld asks an agent from before FollowPath.
+func (p *poller) askOld(ctx context.Context) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+SnapshotPath, nil)
+	if err != nil {
+		return nil, err
+	}
+	if p.etag != "" {
+		request.Header.Set("If-None-Match", p.etag)
+		request.Header.Set("Prefer", fmt.Sprintf("wait=%d", int(longPoll/time.Second)))
+	}
+	return p.client.Do(request)
 }

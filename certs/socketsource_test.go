@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -57,7 +58,9 @@ type fakeAgent struct {
 	changed chan struct{}
 	status  int  // 0 is 200
 	mute    bool // no ETag, no long poll
+	old     bool // knows SnapshotPath only
 	asked   int
+	told    []FollowRequest
 }
 
 func (a *fakeAgent) set(t testing.TB, snap *Snapshot) {
@@ -87,12 +90,16 @@ func (a *fakeAgent) state() (body []byte, etag string, status int, changed chan 
 }
 
 func (a *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	known, waits := a.question(w, r)
 	a.mu.Lock()
 	a.asked++
 	mute := a.mute
 	a.mu.Unlock()
+	if known == "?" {
+		return
+	}
 	body, etag, status, changed := a.state()
-	if !mute && r.Header.Get("If-None-Match") == etag && r.Header.Get("Prefer") == "wait=30" {
+	if !mute && known == etag && waits {
 		select {
 		case <-changed:
 			body, etag, status, _ = a.state()
@@ -112,6 +119,29 @@ func (a *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", etag)
 	}
 	_, _ = w.Write(body)
+}
+
+// question returns what the follower knows and whether it waits; "?" when it was refused.
+func (a *fakeAgent) question(w http.ResponseWriter, r *http.Request) (known string, waits bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r.Method == http.MethodGet && r.URL.Path == SnapshotPath {
+		return r.Header.Get("If-None-Match"), r.Header.Get("Prefer") == "wait=30"
+	}
+	if a.old || r.Method != http.MethodPost || r.URL.Path != FollowPath {
+		w.WriteHeader(http.StatusNotFound)
+		return "?", false
+	}
+	data, err := io.ReadAll(r.Body)
+	if err == nil {
+		var request *FollowRequest
+		if request, err = DecodeFollowRequest(data); err == nil {
+			a.told = append(a.told, *request)
+			return request.Known, request.WaitSeconds == 30
+		}
+	}
+	http.Error(w, err.Error(), http.StatusBadRequest)
+	return "?", false
 }
 
 func (a *fakeAgent) count() int {

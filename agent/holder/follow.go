@@ -198,7 +198,8 @@ func (h *Holder) poll(ctx context.Context, conn Connection) error {
 
 // ask asks what is new, and lets the CA wait for that.
 func (h *Holder) ask(ctx context.Context, conn Connection, wait time.Duration) error {
-	since := h.settled(ctx, pollWait)
+	// Who lags must not make this agent wait for its next statement until the last one may not be relied on.
+	since := h.settled(ctx, min(pollWait, h.cfg.Patience()/3))
 	ctx, cancel := context.WithTimeout(ctx, wait+pollTimeout)
 	defer cancel()
 	messages, err := conn.Poll(ctx, since, wait)

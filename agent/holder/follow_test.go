@@ -360,3 +360,36 @@ func TestExceptionsAreBelievedWhenTheyAreNewEnough(t *testing.T) {
 		}
 	})
 }
+
+// While somebody here does not enforce yet what is known, the CA hears the old position, and the feed stays fresh all the same.
+func TestWhoLagsDoesNotMakeTheFeedOld(t *testing.T) {
+	for name, refused := range map[string]error{"stream": nil, "poll": api.ErrNoStream} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.refused, w.patience = refused, 15*time.Second
+				stop := w.run()
+				defer stop()
+				after(30 * time.Second)
+				w.do(func() { w.lagging = true })
+				before := w.seen().acked
+				sequence := w.feed.Revoke(w.victim())
+				for range 180 {
+					after(time.Second)
+					if age := time.Since(w.h.View().SignedAt()); age > 15*time.Second {
+						t.Fatalf("the view is %v old", age)
+					}
+				}
+				if got := w.seen().acked; got != before {
+					t.Errorf("acknowledged %d; want %d", got, before)
+				}
+				w.do(func() { w.lagging = false })
+				w.h.Acknowledge(sequence)
+				after(10 * time.Second)
+				if got := w.seen().acked; got != sequence {
+					t.Errorf("acknowledged %d at last; want %d", got, sequence)
+				}
+			})
+		})
+	}
+}

@@ -49,6 +49,7 @@ type world struct {
 	mu sync.Mutex
 	record
 	patience time.Duration
+	lagging  bool // nothing is acknowledged
 
 	// What the one in between does; changed through do.
 	meddle  func(stream, n int, m api.FeedMessage) ([]api.FeedMessage, error) // n counts the messages of a stream
@@ -73,8 +74,11 @@ func (w *world) config(view *feed.View) Config {
 		Publish: func(update Update) {
 			w.mu.Lock()
 			w.updates = append(w.updates, update)
+			lagging := w.lagging
 			w.mu.Unlock()
-			w.h.Acknowledge(update.View.Sequence())
+			if !lagging {
+				w.h.Acknowledge(update.View.Sequence())
+			}
 		},
 		Refused: func(cause string) { w.do(func() { w.causes[cause]++ }) },
 		Patience: func() time.Duration {

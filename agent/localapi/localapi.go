@@ -13,11 +13,10 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/handfast/handfast/agent/followers"
 	"github.com/handfast/handfast/agent/internal/privatesocket"
 	"github.com/handfast/handfast/certs"
 )
@@ -28,6 +27,7 @@ const (
 	headerTimeout  = 5 * time.Second
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 8 << 10
+	maxConns       = 2 * followers.Max
 )
 
 // Source is where the snapshot comes from. *agent.Agent is one.
@@ -40,6 +40,9 @@ type Source interface {
 // Config is what a Server needs.
 type Config struct {
 	Source Source
+	// Followers keeps who follows and up to where each enforces the feed, so that the agent tells the CA no more than that.
+	// Nil: nobody asks.
+	Followers *followers.Registry
 	// Path of the socket. Its directory must exist.
 	Path string
 	// Group is the numeric id of the group that may connect; nil: the own user only.
@@ -47,12 +50,14 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Server serves GET certs.SnapshotPath: ETag, If-None-Match and "Prefer: wait=SECONDS" (RFC
-// 7240), which answers when the snapshot changes.
+// Server serves POST certs.FollowPath, by which programs follow and say what they enforce, and GET certs.SnapshotPath for
+// programs with an older library: ETag, If-None-Match and "Prefer: wait=SECONDS" (RFC 7240), which answers when
+// the snapshot changes.
 type Server struct {
-	source   Source
-	logger   *slog.Logger
-	listener net.Listener
+	source    Source
+	followers *followers.Registry
+	logger    *slog.Logger
+	listener  net.Listener
 
 	mu   sync.Mutex
 	of   *certs.Snapshot // what body and etag were made of
@@ -65,6 +70,9 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Followers == nil {
+		cfg.Followers = followers.New(time.Now, func() {})
+	}
 	listener, err := privatesocket.Listen(ctx, cfg.Path)
 	if err != nil {
 		return nil, fmt.Errorf("local socket: %w", err)
@@ -74,7 +82,17 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 			return nil, errors.Join(fmt.Errorf("local socket: %w", err), listener.Close())
 		}
 	}
-	return &Server{source: cfg.Source, logger: cfg.Logger, listener: listener}, nil
+	cfg.Followers.Expect(positionOf(cfg.Source))
+	return &Server{source: cfg.Source, followers: cfg.Followers, logger: cfg.Logger, listener: listener}, nil
+}
+
+// positionOf is where source stands, nowhere while it has nothing. Programs that followed an agent before this one are taken to
+// stand where this one begins, and waited for with whatever comes after that.
+func positionOf(source Source) (position certs.FollowPosition) {
+	if snap, err := source.Current(); err == nil {
+		position = snap.Position()
+	}
+	return position
 }
 
 // Close gives the socket free when Serve is never called.
@@ -86,10 +104,21 @@ func (s *Server) Serve(ctx context.Context) error {
 		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog:    slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return ctx }, // ends the long polls
+		ConnContext: withLine,
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			if state == http.StateClosed {
+				s.followers.Gone(conn)
+			}
+		},
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() }) //nolint:errcheck // what waits is asked again
 	defer stop()
-	if err := server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	var passing sync.WaitGroup
+	defer passing.Wait()
+	watched, end := context.WithCancel(ctx)
+	defer end()
+	passing.Go(func() { s.followers.Run(watched, s.logger) })
+	if err := server.Serve(&bounded{Listener: s.listener, free: make(chan struct{}, maxConns)}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("local socket: %w", err)
 	}
 	return nil
@@ -99,85 +128,27 @@ func (s *Server) Serve(ctx context.Context) error {
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+certs.SnapshotPath, s.snapshot)
+	mux.HandleFunc("POST "+certs.FollowPath, s.follow)
 	return mux
 }
 
-func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) {
-	known := r.Header.Get("If-None-Match")
-	wait := time.Duration(0)
-	if known != "" {
-		wait = waitOf(r.Header.Get("Prefer"))
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	for {
-		changed := s.source.Changed()
-		body, etag, err := s.encoded()
-		if err != nil {
-			w.Header().Set("Retry-After", "1")
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		if etag != known {
-			s.answer(w, body, etag)
-			return
-		}
-		if wait == 0 {
-			w.Header().Set("ETag", etag)
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
-		select {
-		case <-changed:
-		case <-timer.C:
-			wait = 0
-		case <-r.Context().Done():
-			return
-		}
-	}
-}
-
-func (s *Server) answer(w http.ResponseWriter, body []byte, etag string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("ETag", etag)
-	if _, err := w.Write(body); err != nil {
-		s.logger.Debug("a local client went away", "cause", err)
-	}
-}
-
 // encoded returns the present snapshot's JSON, which it keeps: many programs ask for the same.
-func (s *Server) encoded() ([]byte, string, error) {
+func (s *Server) encoded() (body []byte, etag string, position certs.FollowPosition, err error) {
 	snap, err := s.source.Current()
 	if err != nil {
-		return nil, "", err
+		return nil, "", position, err
 	}
+	position = snap.Position()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.of == snap {
-		return s.body, s.etag, nil
+		return s.body, s.etag, position, nil
 	}
-	body, err := certs.EncodeSnapshot(snap)
+	body, err = certs.EncodeSnapshot(snap)
 	if err != nil {
-		return nil, "", err
+		return nil, "", position, err
 	}
 	sum := sha256.Sum256(body)
 	s.of, s.body, s.etag = snap, body, `"`+hex.EncodeToString(sum[:16])+`"`
-	return s.body, s.etag, nil
-}
-
-// waitOf reads the wait preference (RFC 7240, section 4.3): whole seconds.
-func waitOf(prefer string) time.Duration {
-	for item := range strings.SplitSeq(prefer, ",") {
-		value, ok := strings.CutPrefix(strings.TrimSpace(item), "wait=")
-		if !ok {
-			continue
-		}
-		seconds, err := strconv.ParseUint(value, 10, 16)
-		if err != nil {
-			return 0
-		}
-		return min(time.Duration(seconds)*time.Second, maxWait)
-	}
-	return 0
+	return s.body, s.etag, position, nil
 }

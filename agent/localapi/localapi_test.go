@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/handfast/handfast/agent/followers"
 	"github.com/handfast/handfast/agent/internal/testpki"
 	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/internal/socketdir"
@@ -111,7 +112,7 @@ func TestLongPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pki := testpki.New(t, "test.example", time.Now)
 		source := testpki.NewSource(pki.Snapshot(pki.ID("web"), time.Hour))
-		handler := (&Server{source: source}).Handler()
+		handler := (&Server{source: source, followers: followers.New(time.Now, func() {})}).Handler()
 		get := func(etag, prefer string) *httptest.ResponseRecorder {
 			request := httptest.NewRequest(http.MethodGet, certs.SnapshotPath, nil)
 			request.Header.Set("If-None-Match", etag)
@@ -155,11 +156,12 @@ func TestLongPoll(t *testing.T) {
 }
 
 func TestOnlyTheSnapshotIsServed(t *testing.T) {
-	handler := (&Server{source: testpki.NewSource(nil)}).Handler()
+	handler := (&Server{source: testpki.NewSource(nil), followers: followers.New(time.Now, func() {})}).Handler()
 	for _, request := range []*http.Request{
 		httptest.NewRequest(http.MethodPost, certs.SnapshotPath, nil),
 		httptest.NewRequest(http.MethodGet, "/", nil),
 		httptest.NewRequest(http.MethodGet, certs.SnapshotPath+"/x", nil),
+		httptest.NewRequest(http.MethodGet, certs.FollowPath, nil),
 	} {
 		recorder := httptest.NewRecorder()
 		handler.ServeHTTP(recorder, request)

@@ -138,7 +138,7 @@ func (s *settings) bind(ctx context.Context, a *agent.Agent, logger *slog.Logger
 		}
 	}
 	if s.socket != "" {
-		p.socket, err = localapi.Listen(ctx, localapi.Config{Source: a, Path: s.socket, Group: s.socketGroup, Logger: logger})
+		p.socket, err = localapi.Listen(ctx, localapi.Config{Source: a, Followers: a.Followers(), Path: s.socket, Group: s.socketGroup, Logger: logger})
 		if err != nil {
 			return p, err
 		}
