@@ -157,7 +157,7 @@ func TestTheFeedOfTheDaemon(t *testing.T) {
 	if finding, found := agent.view.Find(issuer, leaf.SerialNumber.Bytes()); !found || !finding.Exact || certs.Reason(finding.Reason) != certs.KeyCompromise {
 		t.Errorf("%+v, %v", finding, found)
 	}
-	progress, err := daemon.operator(t).Progress(t.Context(), revoked.Sequence, 5*time.Second)
+	progress, err := daemon.operator(t).Progress(t.Context(), revoked.Sequence, api.MaxWait)
 	if err != nil || progress.Enforcing != 1 || len(progress.Pending) != 0 {
 		t.Errorf("%+v, %v", progress, err)
 	}

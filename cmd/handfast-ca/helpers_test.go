@@ -54,13 +54,11 @@ type running struct {
 }
 
 // made is a CA that is made once, because its passphrase costs time by design. Tests get
-// copies, whose keys open quickly.
-var made = sync.OnceValues(func() (*harness.CA, error) {
-	parent, err := os.MkdirTemp("", "handfast-ca-test-")
-	if err != nil {
-		return nil, err
-	}
-	ca := &harness.CA{Dir: filepath.Join(parent, "ca"), API: "127.0.0.1:9000", Public: "127.0.0.1:9001"}
+// copies, whose keys open quickly. TestMain says where.
+var made func() (*harness.CA, error)
+
+func makeCA(path string) (*harness.CA, error) {
+	ca := &harness.CA{Dir: path, API: "127.0.0.1:9000", Public: "127.0.0.1:9001"}
 	if err := run(context.Background(), []string{"init", "--dir", ca.Dir, "--trust-domain", "prod.example.org"}, nil, discard{}, discard{}); err != nil {
 		return ca, err
 	}
@@ -71,7 +69,7 @@ var made = sync.OnceValues(func() (*harness.CA, error) {
 	}
 	return ca, errors.Join(keystoretest.QuickenKey(dir.IssuingKey(), passphrase),
 		keystoretest.QuickenKey(dir.RootKey(), passphrase), keystoretest.QuickenSecret(dir.TokenKey(), passphrase))
-})
+}
 
 // newCAIn puts a CA of its own, on free addresses, into dir.
 func newCAIn(dir string) (*harness.CA, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript" // runs the real main as users do, one script a story
@@ -20,15 +21,17 @@ func TestMain(m *testing.M) {
 type cleaning struct{ m *testing.M }
 
 func (c cleaning) Run() int {
-	code := c.m.Run()
-	if ca, err := made(); err == nil {
-		os.RemoveAll(filepath.Dir(ca.Dir)) //nolint:errcheck // a temporary directory
+	parent, err := os.MkdirTemp("", "handfast-ca-test-")
+	if err != nil {
+		panic(err)
 	}
-	return code
+	defer os.RemoveAll(parent) //nolint:errcheck // a temporary directory
+	made = sync.OnceValues(func() (*harness.CA, error) { return makeCA(filepath.Join(parent, "ca")) })
+	return c.m.Run()
 }
 
 func TestScripts(t *testing.T) {
-	if cpuFactor > 1 {
+	if underRace {
 		t.Skip("each command is a process of its own that stretches a passphrase: no race to find, and twenty times as slow")
 	}
 	t.Parallel()

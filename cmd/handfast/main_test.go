@@ -83,7 +83,7 @@ func TestExitCodes(t *testing.T) {
 		{"status --context none.yaml", fault.NotFound},
 		{"verify " + cert, fault.Unverified},
 		{"revoke --serial 0a01 --reason superseded --wait", fault.OK},
-		{"revoke --serial 0a02 --wait --timeout 1s", fault.Incomplete},
+		{"revoke --serial 0a02 --wait --timeout 6s", fault.Incomplete},
 		{"status --context " + foreign, fault.Unverified},
 	}
 	for _, tt := range tests {

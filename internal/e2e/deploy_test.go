@@ -22,7 +22,8 @@ func TestDeployedFilesAreSound(t *testing.T) {
 	for _, unit := range units {
 		out, _ := exec.CommandContext(ctx, "systemd-analyze", "verify", unit).CombinedOutput() // fails where the binary is not installed
 		for line := range strings.Lines(string(out)) {
-			if !strings.Contains(line, "is not executable") {
+			// What it says of other units is the machine's.
+			if strings.Contains(line, "handfast") && !strings.Contains(line, "is not executable") {
 				t.Errorf("%s: %s", unit, line)
 			}
 		}

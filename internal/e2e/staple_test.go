@@ -40,10 +40,9 @@ func startStapled(ctx context.Context, t *testing.T) *stapledService {
 
 // ask runs openssl s_client with this certificate and a request, and returns what it prints.
 func (s *stapledService) ask(ctx context.Context, address string, show issued) (string, error) {
-	script := fmt.Sprintf("printf 'GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' | "+
-		"openssl s_client -connect %s -status -ign_eof -verify_return_error -CAfile %s -cert %s -cert_chain %s -key %s 2>&1",
-		address, show.roots, show.leaf, show.issuer, show.key)
-	return harness.Run(ctx, nil, "timeout", "60", "sh", "-c", script)
+	const script = `printf 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' |
+		openssl s_client -connect "$1" -status -ign_eof -verify_return_error -CAfile "$2" -cert "$3" -cert_chain "$4" -key "$5" 2>&1`
+	return harness.Run(ctx, nil, "timeout", "60", "sh", "-c", script, "sh", address, show.roots, show.leaf, show.issuer, show.key)
 }
 
 // wait returns once the agent staples.
@@ -81,8 +80,9 @@ func TestClientsReadTheAgentsStaple(t *testing.T) {
 		need(t, "gnutls-cli")
 		need(t, "ocsptool")
 		response := filepath.Join(t.TempDir(), "staple.der")
-		out := run(ctx, t, "sh", "-c", fmt.Sprintf("printf 'GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' | timeout 60 gnutls-cli --save-ocsp=%s --x509cafile=%s --x509certfile=%s --x509keyfile=%s --port=%s localhost 2>&1",
-			response, s.client.roots, s.client.chain, s.client.key, s.port))
+		const script = `printf 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' |
+			timeout 60 gnutls-cli --save-ocsp="$1" --x509cafile="$2" --x509certfile="$3" --x509keyfile="$4" --port="$5" localhost 2>&1`
+		out := run(ctx, t, "sh", "-c", script, "sh", response, s.client.roots, s.client.chain, s.client.key, s.port)
 		if !strings.Contains(out, "OCSP") || !strings.Contains(out, "The certificate is trusted") {
 			t.Errorf("gnutls-cli says:\n%s", out)
 		}
@@ -92,8 +92,8 @@ func TestClientsReadTheAgentsStaple(t *testing.T) {
 		}
 	})
 	t.Run("file", func(t *testing.T) {
-		out := run(ctx, t, "sh", "-c", fmt.Sprintf("openssl ocsp -respin %[1]s/staple.der -issuer %[2]s -cert %[1]s/cert.pem -CAfile %[3]s 2>&1",
-			s.files, s.client.issuer, s.client.roots))
+		out := run(ctx, t, "sh", "-c", `openssl ocsp -respin "$1/staple.der" -issuer "$2" -cert "$1/cert.pem" -CAfile "$3" 2>&1`,
+			"sh", s.files, s.client.issuer, s.client.roots)
 		if !strings.Contains(out, "Response verify OK") || !strings.Contains(out, "good") {
 			t.Errorf("openssl ocsp says:\n%s", out)
 		}
@@ -108,14 +108,14 @@ func (s *stapledService) nginxStaples(ctx context.Context, t *testing.T) {
 	}
 	dir, address := t.TempDir(), freeAddress(t)
 	config := filepath.Join(dir, "nginx.conf")
-	write(t, config, fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log stderr;
+	write(t, config, fmt.Sprintf(`daemon off; master_process off; pid "%[1]s/pid"; error_log stderr;
 events {}
 http {
-  access_log off; client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
+  access_log off; client_body_temp_path "%[1]s"; proxy_temp_path "%[1]s"; fastcgi_temp_path "%[1]s"; uwsgi_temp_path "%[1]s"; scgi_temp_path "%[1]s";
   server {
     listen %[2]s ssl;
-    ssl_certificate %[3]s/cert.pem; ssl_certificate_key %[3]s/key.pem;
-    ssl_stapling on; ssl_stapling_file %[3]s/staple.der;
+    ssl_certificate "%[3]s/cert.pem"; ssl_certificate_key "%[3]s/key.pem";
+    ssl_stapling on; ssl_stapling_file "%[3]s/staple.der";
     location / { return 200 "ok"; }
   }
 }
