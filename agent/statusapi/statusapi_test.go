@@ -94,3 +94,14 @@ func TestListenRefusals(t *testing.T) {
 		t.Errorf("allowed all the same: %v", err)
 	}
 }
+
+func TestAnEveryInterfaceAddressIsAskedOnLoopback(t *testing.T) {
+	for address, want := range map[string]string{
+		":9100": "127.0.0.1:9100", "0.0.0.0:9100": "127.0.0.1:9100", "[::]:9100": "[::1]:9100", "127.0.0.1:9100": "127.0.0.1:9100", "host:9100": "host:9100",
+		"nonsense": "", "127.0.0.1:0": "",
+	} {
+		if got, err := dialable(address); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v; want %q", address, got, err, want)
+		}
+	}
+}

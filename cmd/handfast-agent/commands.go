@@ -53,13 +53,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		SilenceErrors: true, SilenceUsage: true, Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("unknown command %q: use run, check or version", args[0])
+				return fmt.Errorf("unknown command %q: use run, check, status or version", args[0])
 			}
-			return errors.New("a command is missing: use run, check or version")
+			return errors.New("a command is missing: use run, check, status or version")
 		},
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(newRunCommand(env), newCheckCommand(env), newVersionCommand(env))
+	root.AddCommand(newRunCommand(env), newCheckCommand(env), newStatusCommand(env), newVersionCommand(env))
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

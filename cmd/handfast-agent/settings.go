@@ -100,6 +100,27 @@ func (f *flagSettings) resolve(set *pflag.FlagSet, lookup func(string) (string, 
 	return s, s.check()
 }
 
+// statusAddress is where an agent with these settings serves its status.
+func (f *flagSettings) statusAddress(set *pflag.FlagSet, lookup func(string) (string, bool)) (string, error) {
+	if err := f.fromEnvironment(set, lookup); err != nil {
+		return "", err
+	}
+	if f.status != "" {
+		return f.status, nil
+	}
+	if f.config == "" {
+		return "", errNoStatusAddress
+	}
+	file, err := readConfig(f.config)
+	if err != nil {
+		return "", err
+	}
+	if file.Status.Listen == "" {
+		return "", fmt.Errorf("%s has no status.listen, so this agent cannot be asked: add one, such as 127.0.0.1:9100, and restart the agent", f.config)
+	}
+	return file.Status.Listen, nil
+}
+
 // fromEnvironment sets the flags that were not given from their variables.
 func (f *flagSettings) fromEnvironment(set *pflag.FlagSet, lookup func(string) (string, bool)) error {
 	var failed error
