@@ -189,7 +189,7 @@ func sameAsAnew(t *testing.T, b *bench) {
 		var lists []blocks
 		for n := range p.scopes {
 			for list := range 2 {
-				c := encoder{edition: edition{rules: v.rules()}, list: list, view: v, positions: positions{sorted: p.group(v, v.overtaken(), 0)[n]}}
+				c := encoder{edition: edition{rules: v.rules()}, list: list, view: v, overtaken: v.overtaken(), positions: p.group(v, v.overtaken(), 0)[n]}
 				lists = append(lists, c.next(nil, 0))
 			}
 		}

@@ -75,6 +75,50 @@ func BenchmarkCRLAfterRevocation(b *testing.B) {
 	}
 }
 
+// BenchmarkShardAfterRevocation is a shard of a million certificates (and its delta, with as many: all were
+// revoked since its base) after one more revocation, of a certificate that was good or on hold.
+func BenchmarkShardAfterRevocation(b *testing.B) {
+	ca := newTestCA(b, "Example", testStart)
+	log, clock := newMemoryLog(), newTestClock()
+	if _, err := log.AppendPublished(context.Background(), ca.ID(), testStart); err != nil {
+		b.Fatal(err)
+	}
+	million(b, log, ca.ID(), 1_000_000)
+	var held []certs.Serial
+	for i := range log.entries {
+		log.entries[i].Sequence = uint64(i) + 1
+		if i%10 == 1 {
+			log.entries[i].Kind = Held
+			held = append(held, log.entries[i].Serial)
+		}
+	}
+	p, err := Open(context.Background(), Config{Log: log, Issuers: []CRLSigner{ca}, BaseURL: testBase, Shards: 64, Now: clock.Now})
+	if err != nil {
+		b.Fatal(err)
+	}
+	good := int64(0)
+	for _, of := range []struct {
+		name   string
+		serial func() certs.Serial
+	}{
+		{"good", func() certs.Serial { good++; return serialOfInt(b, good) }},
+		{"held", func() certs.Serial { last := held[len(held)-1]; held = held[:len(held)-1]; return last }},
+	} {
+		b.Run(of.name, func(b *testing.B) {
+			for b.Loop() {
+				clock.advance(time.Second)
+				log.revoke(b, ca.ID(), of.serial(), certs.KeyCompromise, clock.Now(), clock.Now().Add(time.Hour))
+				if err := p.Sync(context.Background()); err != nil {
+					b.Fatal(err)
+				}
+				if err := p.publishAhead(p.byID[ca.ID()]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkCRLRenewal encodes everything anew, as each Interval does.
 func BenchmarkCRLRenewal(b *testing.B) {
 	ca := newTestCA(b, "Example", testStart)

@@ -8,22 +8,20 @@ import (
 	"github.com/handfast/handfast/revocation/crl"
 )
 
-// blockRecords is how many records a block is about: what a revocation copies, and what a
+// blockEntries is how many entries a block has, at most: what a revocation copies, and what a
 // release encodes anew.
-const blockRecords = 4096
+const blockEntries = 2048
 
 // block is a run of a CRL's encoded entries. It never changes, so that all CRLs from one
 // publication to the next share what they have in common: a list of a million
 // certificates is neither encoded nor copied nor held twice because of one more.
 type block struct {
-	first, end int // it is about all of a scope's records from one position to before another
-	records    int // how many those are, or were
-	der        []byte
-	count      int    // of entries
-	earliest   uint32 // of the entries' expiries
+	positions []uint32 // of the records that the entries are about, in ascending order; never empty in a list
+	der       []byte
+	earliest  uint32 // of the entries' expiries
 }
 
-func newBlock(first, end int) *block { return &block{first: first, end: end, earliest: math.MaxUint32} }
+func newBlock() *block { return &block{earliest: math.MaxUint32} }
 
 // blocks are the entries of one CRL, by position.
 type blocks []*block
@@ -31,9 +29,7 @@ type blocks []*block
 func (b blocks) pieces() [][]byte {
 	pieces := make([][]byte, 0, len(b))
 	for _, block := range b {
-		if len(block.der) > 0 {
-			pieces = append(pieces, block.der)
-		}
+		pieces = append(pieces, block.der)
 	}
 	return pieces
 }
@@ -41,15 +37,18 @@ func (b blocks) pieces() [][]byte {
 func (b blocks) count() int {
 	n := 0
 	for _, block := range b {
-		n += block.count
+		n += len(block.positions)
 	}
 	return n
 }
 
-// at returns the index of the block that a position belongs to, -1 for none.
-func (b blocks) at(position int) int {
-	i := sort.Search(len(b), func(i int) bool { return b[i].end > position })
-	if i == len(b) || b[i].first > position {
+// at returns the index of the block with the entry about the record at a position, -1 for none.
+func (b blocks) at(position uint32) int {
+	i := sort.Search(len(b), func(i int) bool { return b[i].positions[len(b[i].positions)-1] >= position })
+	if i == len(b) {
+		return -1
+	}
+	if _, found := slices.BinarySearch(b[i].positions, position); !found {
 		return -1
 	}
 	return i
@@ -60,76 +59,57 @@ type encoder struct {
 	edition   edition
 	list      int // inFull or inDelta
 	view      view
-	positions positions
+	overtaken bits
+	positions []uint32 // in ascending order, of the scope's records that are news
 }
 
-// positions are where a scope's records stand in a view: all, or those from start on. Records
-// that another of the same serial overtook are not among them.
-type positions struct {
-	start   int
-	sorted  []uint32
-	belongs func(position int) bool
+// from returns the positions from one on.
+func from(positions []uint32, first int) []uint32 {
+	return positions[sort.Search(len(positions), func(i int) bool { return int(positions[i]) >= first }):]
 }
 
-// from returns those from position on, or from start on if that is later.
-func (p positions) from(position int) []uint32 {
-	i := sort.Search(len(p.sorted), func(i int) bool { return int(p.sorted[i]) >= position })
-	return p.sorted[i:]
-}
-
-// within returns those from first to end, also below start.
-func (p positions) within(first, end int) []uint32 {
-	if first >= p.start {
-		rest := p.from(first)
-		return rest[:sort.Search(len(rest), func(i int) bool { return int(rest[i]) >= end })]
-	}
-	var found []uint32
-	for position := first; position < end; position++ {
-		if p.belongs(position) {
-			found = append(found, uint32(position))
-		}
-	}
-	return found
-}
-
-// grown returns a block with b's entries and those about the records at positions.
+// grown returns a block with b's entries and those about the records at positions. Records
+// that another of the same serial overtook have none, and there may be other reasons; they need no
+// place in the block, because they get none before everything is encoded anew.
 func (c encoder) grown(b *block, positions []uint32) *block {
-	grown := *b
-	grown.records += len(positions)
-	size := 0
+	size, count := 0, 0
 	for _, position := range positions {
-		if entry, ok := c.edition.entry(c.list, c.view.at(int(position))); ok {
+		if entry, ok := c.entry(position); ok {
 			size += crl.EntrySize(entry)
-			grown.count++
+			count++
 		}
 	}
-	grown.der = append(make([]byte, 0, len(b.der)+size), b.der...)
+	grown := &block{
+		positions: append(make([]uint32, 0, len(b.positions)+count), b.positions...),
+		der:       append(make([]byte, 0, len(b.der)+size), b.der...),
+		earliest:  b.earliest,
+	}
 	for _, position := range positions {
-		r := c.view.at(int(position))
-		if entry, ok := c.edition.entry(c.list, r); ok {
+		if entry, ok := c.entry(position); ok {
+			grown.positions = append(grown.positions, position)
 			grown.der = crl.AppendEntry(grown.der, entry)
-			grown.earliest = min(grown.earliest, r.notAfter)
+			grown.earliest = min(grown.earliest, c.view.at(int(position)).notAfter)
 		}
-		grown.end = max(grown.end, int(position)+1)
 	}
-	return &grown
+	return grown
 }
 
-// again encodes block i anew.
-func (c encoder) again(b blocks, i int) {
-	b[i] = c.grown(newBlock(b[i].first, b[i].end), c.positions.within(b[i].first, b[i].end))
+func (c encoder) entry(position uint32) (crl.Entry, bool) {
+	if c.overtaken.has(int(position)) {
+		return crl.Entry{}, false
+	}
+	return c.edition.entry(c.list, c.view.at(int(position)))
 }
 
-// extended returns b and the records at positions, which follow it.
+// extended returns b and the entries about the records at positions, which follow it.
 func (c encoder) extended(b blocks, positions []uint32) blocks {
 	for len(positions) > 0 {
 		last := len(b) - 1
-		if last < 0 || b[last].records >= blockRecords {
-			first := int(positions[0])
-			b = append(b, newBlock(first, first))
+		if last < 0 || len(b[last].positions) >= blockEntries {
+			b = append(b, newBlock())
 			last++
 		}
-		n := min(blockRecords-b[last].records, len(positions))
+		n := min(blockEntries-len(b[last].positions), len(positions))
 		b[last] = c.grown(b[last], positions[:n])
 		positions = positions[n:]
 	}
@@ -143,14 +123,15 @@ func (c encoder) next(old blocks, end int) blocks {
 	next := slices.Clone(old)
 	outdated := make(map[int]bool)
 	for _, l := range c.view.linksFrom(end) {
-		if i := next.at(int(l.overtaken)); i >= 0 && int(l.overtaken) < end {
+		if i := next.at(l.overtaken); i >= 0 {
 			outdated[i] = true
 		}
 	}
 	for i, b := range next {
 		if outdated[i] || c.list == inFull && b.earliest < c.edition.rules.listedFrom {
-			c.again(next, i)
+			next[i] = c.grown(newBlock(), b.positions)
 		}
 	}
-	return c.extended(next, c.positions.from(end))
+	next = c.extended(next, from(c.positions, end))
+	return slices.DeleteFunc(next, func(b *block) bool { return len(b.positions) == 0 })
 }

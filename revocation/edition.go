@@ -53,15 +53,13 @@ func (p *partition) publish(e edition, v view, ahead time.Time) (told bool, err 
 	overtaken := v.overtaken()
 	touched := p.group(v, overtaken, start)
 	for n, s := range p.scopes {
-		at := positions{start: start, sorted: touched[n], belongs: func(position int) bool {
-			return !overtaken.has(position) && p.of(v.at(position)) == n
-		}}
-		if !all && len(at.from(s.end)) == 0 {
+		c := encoder{edition: e, view: v, overtaken: overtaken, positions: touched[n]}
+		if !all && len(from(c.positions, s.end)) == 0 {
 			continue
 		}
 		if s.number == e.number {
 			if s.generation != v.generation { // the same entries, at other positions
-				s.adopt(s.encode(e, v, at), e, v)
+				s.adopt(s.encode(c), e, v)
 			}
 			continue
 		}
@@ -69,7 +67,7 @@ func (p *partition) publish(e edition, v view, ahead time.Time) (told bool, err 
 			told = false
 			continue
 		}
-		if err := s.publish(e, v, s.encode(e, v, at)); err != nil {
+		if err := s.publish(e, v, s.encode(c)); err != nil {
 			return false, err
 		}
 		s.publishedAt = ahead
@@ -109,24 +107,23 @@ func (p *partition) group(v view, overtaken bits, start int) [][]uint32 {
 }
 
 // encode returns the entries of both CRLs, which share with the newest ones what these have.
-func (s *scope) encode(e edition, v view, at positions) (lists [2]blocks) {
-	old, end := s.lists, s.end
-	if s.generation != v.generation {
-		old, end = [2]blocks{}, 0
+func (s *scope) encode(c encoder) (lists [2]blocks) {
+	old, now := s.lists, c.edition.rules
+	if s.generation != c.view.generation {
+		old = [2]blocks{}
 	}
-	if s.rules != e.rules {
+	if s.rules != now {
 		old[inDelta] = nil
 	}
-	if e.rules.listedFrom < s.rules.listedFrom { // some that were dropped are back
+	if now.listedFrom < s.rules.listedFrom { // some that were dropped are back
 		old[inFull] = nil
 	}
-	for list := range lists {
-		c := encoder{edition: e, list: list, view: v, positions: at}
-		if old[list] == nil {
-			lists[list] = c.next(nil, at.start)
-		} else {
-			lists[list] = c.next(old[list], end)
+	for c.list = range lists {
+		end := s.end
+		if old[c.list] == nil { // every record is news, or what it told had no entries
+			end = 0
 		}
+		lists[c.list] = c.next(old[c.list], end)
 	}
 	return lists
 }
