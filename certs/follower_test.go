@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,7 +91,10 @@ func TestLastGoodUntilExpiryNeverAfter(t *testing.T) {
 }
 
 func TestFollowerWaitAndClose(t *testing.T) {
-	src := FileSource(filepath.Join(t.TempDir(), "absent"), PollEvery(-1))
+	tried := make(chan struct{})
+	once := sync.OnceFunc(func() { close(tried) })
+	src := FileSource(filepath.Join(t.TempDir(), "absent"), PollEvery(-1), OnLoad(func(*Snapshot, error) { once() }))
+	<-tried // before it there is nothing to say
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if err := src.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, os.ErrNotExist) {

@@ -286,7 +286,7 @@ func TestSocketSourceOverAUnixSocket(t *testing.T) {
 	}()
 	src := SocketSource(filepath.Join(dir, "s"))
 	defer src.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := src.Wait(ctx); err != nil {
 		t.Fatal(err)

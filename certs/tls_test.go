@@ -37,7 +37,7 @@ func (r *rotating) Current() (*Snapshot, error) {
 func shake(t testing.TB, server, client *tls.Config) (atServer, atClient error, state tls.ConnectionState) {
 	t.Helper()
 	a, b := connected(t)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for _, c := range []net.Conn{a, b} {
 		if err := c.SetDeadline(deadline); err != nil {
 			t.Fatal(err)
