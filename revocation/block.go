@@ -101,6 +101,22 @@ func (c encoder) entry(position uint32) (crl.Entry, bool) {
 	return c.edition.entry(c.list, c.view.at(int(position)))
 }
 
+// pruned returns a block with those of b's entries whose records are not overtaken. They are not encoded
+// anew: their records lie far apart, and a shard waits for it.
+func (c encoder) pruned(b *block) *block {
+	pruned := &block{
+		positions: make([]uint32, 0, len(b.positions)), der: make([]byte, 0, len(b.der)), earliest: b.earliest,
+	}
+	rest := b.der
+	for _, position := range b.positions {
+		var entry []byte
+		if entry, rest = crl.CutEntry(rest); !c.overtaken.has(int(position)) {
+			pruned.positions, pruned.der = append(pruned.positions, position), append(pruned.der, entry...)
+		}
+	}
+	return pruned
+}
+
 // extended returns b and the entries about the records at positions, which follow it.
 func (c encoder) extended(b blocks, positions []uint32) blocks {
 	for len(positions) > 0 {
@@ -128,8 +144,11 @@ func (c encoder) next(old blocks, end int) blocks {
 		}
 	}
 	for i, b := range next {
-		if outdated[i] || c.list == inFull && b.earliest < c.edition.rules.listedFrom {
+		switch {
+		case c.list == inFull && b.earliest < c.edition.rules.listedFrom:
 			next[i] = c.grown(newBlock(), b.positions)
+		case outdated[i]:
+			next[i] = c.pruned(b)
 		}
 	}
 	next = c.extended(next, from(c.positions, end))

@@ -211,7 +211,7 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
-// Whatever the entries are, EntrySize tells the truth and the list is read back as it was meant.
+// Whatever the entries are, EntrySize tells the truth, CutEntry finds their end, and the list is read back as it was meant.
 func FuzzEntry(f *testing.F) {
 	f.Add([]byte{0x80}, int64(1), 0)
 	f.Add([]byte{1, 2, 3}, year2050, 1)
@@ -224,6 +224,9 @@ func FuzzEntry(f *testing.F) {
 		encoded := AppendEntry(nil, e)
 		if len(encoded) != EntrySize(e) {
 			t.Fatalf("%d octets, EntrySize says %d", len(encoded), EntrySize(e))
+		}
+		if entry, rest := CutEntry(append(slices.Clip(encoded), encoded...)); !bytes.Equal(entry, encoded) || !bytes.Equal(rest, encoded) {
+			t.Fatalf("twice %x is cut into %x and %x", encoded, entry, rest)
 		}
 		var back pkix.RevokedCertificate
 		rest, err := asn1.Unmarshal(encoded, &back)

@@ -53,6 +53,12 @@ func AppendEntry(dst []byte, e Entry) []byte {
 	return dst
 }
 
+// CutEntry returns the first of the entries in der, which AppendEntry encoded, and those behind it.
+func CutEntry(der []byte) (entry, rest []byte) {
+	size := 2 + int(der[1])
+	return der[:size], der[size:]
+}
+
 func integerSize(magnitude []byte) int {
 	if magnitude[0]&0x80 != 0 {
 		return len(magnitude) + 1
