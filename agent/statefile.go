@@ -17,7 +17,7 @@ import (
 // The digest tells a half-written or damaged file from a whole one.
 const (
 	stateMagic = "handfast-agent-state-1 "
-	feedMagic  = "handfast-agent-feed-1 " // followed by a feed.View instead of JSON
+	feedMagic  = "handfast-agent-feed-1 " // followed by a feed.View instead of JSON; written before there was viewLogMagic
 )
 
 // maxStateFile bounds what is read back: several CRLs of the API's limit, in base64.
@@ -86,19 +86,6 @@ func readState(path string, v any) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
-}
-
-// readStateFile reads what stands behind the first line of the state file at path.
-func readStateFile(path, magic string) ([]byte, error) {
-	data, err := readPrivate(path)
-	if err != nil {
-		return nil, err
-	}
-	body, err := unframeState(magic, data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return body, nil
 }
 
 func readPrivate(path string) ([]byte, error) {

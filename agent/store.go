@@ -72,6 +72,7 @@ func (memoryStore) close() error                       { return nil }
 type dirStore struct {
 	dir    string
 	lock   *os.File
+	views  viewLog
 	logger *slog.Logger
 }
 
@@ -123,7 +124,7 @@ func (s *dirStore) removeLeftovers() error {
 
 func (s *dirStore) path(name string) string { return filepath.Join(s.dir, name) }
 
-func (s *dirStore) close() error { return s.lock.Close() }
+func (s *dirStore) close() error { return errors.Join(s.views.close(), s.lock.Close()) }
 
 // loadIdentity falls back to the previous generation when the newest is damaged: its
 // certificate is older, but good until it expires.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs/feed"
-	"github.com/handfast/handfast/internal/atomicfile"
 )
 
 // agentName is the agent's ID as it stands in its state file.
@@ -26,26 +26,51 @@ func newAgentID() string {
 
 // loadView reads the view as it was saved last. Without one the feed begins with a snapshot.
 func (s *dirStore) loadView() (*feed.View, error) {
-	body, err := readStateFile(s.path(feedFile), feedMagic)
-	var view *feed.View
-	if err == nil {
-		if view, err = feed.ParseView(body); err != nil {
-			err = fmt.Errorf("%s: %w: %w", s.path(feedFile), errCorrupt, err)
-		}
-	}
+	view, err := s.readView()
 	if err != nil {
 		return nil, s.discard(feedFile, err, "every peer is refused until the CA's feed has come")
 	}
 	return view, nil
 }
 
-func (s *dirStore) saveView(view *feed.View) error {
-	body, err := view.MarshalBinary()
+func (s *dirStore) readView() (*feed.View, error) {
+	path := s.path(feedFile)
+	data, err := readPrivate(path)
 	if err != nil {
-		return fmt.Errorf("state: %w", err)
+		return nil, err
 	}
-	if err := atomicfile.Write(s.path(feedFile), frameState(feedMagic, body), 0o600); err != nil {
-		return fmt.Errorf("state: %w", err)
+	if bytes.HasPrefix(data, []byte(feedMagic)) { // from before changes were appended
+		body, err := unframeState(feedMagic, data)
+		var view *feed.View
+		if err == nil {
+			if view, err = feed.ParseView(body); err != nil {
+				err = fmt.Errorf("%w: %w", errCorrupt, err)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		return view, nil
+	}
+	read, torn, err := readViewLog(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if torn { // nothing can be appended to it
+		return read.view, nil
+	}
+	return read.view, s.views.reopen(path, read)
+}
+
+// saveView appends what is new in view, or writes it whole. After a failure what the file ends with is not known, so the next
+// one is written whole.
+func (s *dirStore) saveView(view *feed.View) error {
+	done, err := s.views.append(view)
+	if err == nil && !done {
+		err = s.views.replace(s.path(feedFile), view)
+	}
+	if err != nil {
+		return fmt.Errorf("state: %w", errors.Join(err, s.views.close()))
 	}
 	return nil
 }

@@ -59,12 +59,17 @@ func (o overlay) find(hash uint64, issuer string, serial []byte) *item {
 
 // add returns o with the later items on top of it. They are in the order of their happening.
 func (o overlay) add(items []item) overlay {
-	if len(items) == 0 {
-		return o
-	}
 	for i := range items {
 		// Only what was held can be released: a certificate whose first change is its release is in the set.
 		items[i].inSet = items[i].Kind == Released
+	}
+	return o.put(items)
+}
+
+// put is add for items that know whether they are in the set.
+func (o overlay) put(items []item) overlay {
+	if len(items) == 0 {
+		return o
 	}
 	slices.SortStableFunc(items, func(a, b item) int { return cmp.Compare(a.hash, b.hash) })
 	top := merge(nil, items)

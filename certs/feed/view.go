@@ -103,8 +103,13 @@ func (v *View) accepts(s *Statement, now time.Time) error {
 
 func (v *View) foldWhenFull() {
 	if v.overlay.size() > maxOverlay {
+		before := v.set
 		v.set, v.overlay = v.overlay.fold(v.set, v.signedAt.Add(-expiredFor))
 		v.setAt = v.sequence
+		if v.set == before { // what was folded stands nowhere any more, so this is another base for changes (Delta)
+			same := *before
+			v.set = &same
+		}
 	}
 }
 

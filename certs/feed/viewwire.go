@@ -95,18 +95,21 @@ func parseView(raw der.Value) (*View, error) {
 	if v.set, err = ParseSet(set); err != nil {
 		return nil, err
 	}
-	if err := v.readItems(items); err != nil {
+	layer, err := readItems(items)
+	if err != nil {
 		return nil, err
+	}
+	if len(layer) > 0 {
+		v.overlay = overlay{layer}
 	}
 	return v, v.check()
 }
 
-func (v *View) readItems(list der.Value) error {
-	var layer []item
+func readItems(list der.Value) (layer []item, err error) {
 	for len(list) > 0 {
 		fields, _, err := list.Read(der.Sequence)
 		if err != nil || len(layer) == maxOverlay {
-			return der.ErrMalformed
+			return nil, der.ErrMalformed
 		}
 		var i item
 		var err1, err2 error
@@ -114,18 +117,15 @@ func (v *View) readItems(list der.Value) error {
 		i.Sequence, err2 = fields.ReadUint()
 		kind, err3 := fields.ReadUint()
 		if err := errors.Join(err1, err2, err3); err != nil || kind > uint64(excepted) {
-			return der.ErrMalformed
+			return nil, der.ErrMalformed
 		}
 		if err := i.readBody(fields); err != nil {
-			return err
+			return nil, err
 		}
 		i.Kind, i.hash = Kind(kind), Hash(i.Issuer, i.Serial)
 		layer = append(layer, i)
 	}
-	if len(layer) > 0 {
-		v.overlay = overlay{layer}
-	}
-	return nil
+	return layer, nil
 }
 
 // check holds a view that was read against what every view keeps to.
@@ -141,13 +141,20 @@ func (v *View) check() error {
 		if !slices.IsSortedFunc(layer, func(a, b item) int { return cmp.Compare(a.hash, b.hash) }) || len(merge(nil, layer)) != len(layer) {
 			return errors.New("its changes are not in order")
 		}
-		for _, i := range layer {
-			if i.Kind == excepted {
-				i.Kind = Released
-			}
-			if err := i.Entry.check(); err != nil {
-				return err
-			}
+		if err := checkItems(layer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkItems(layer []item) error {
+	for _, i := range layer {
+		if i.Kind == excepted {
+			i.Kind = Released
+		}
+		if err := i.Entry.check(); err != nil {
+			return err
 		}
 	}
 	return nil
