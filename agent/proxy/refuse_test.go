@@ -15,6 +15,7 @@ import (
 	"github.com/handfast/handfast/agent/internal/testpki"
 	"github.com/handfast/handfast/certs"
 	"github.com/handfast/handfast/internal/logtest"
+	"github.com/handfast/handfast/internal/socketdir"
 )
 
 func TestRefusalsNameTheCauseBothIdentitiesAndReachNoService(t *testing.T) {
@@ -141,7 +142,7 @@ func TestListenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	regular := filepath.Join(t.TempDir(), "missing", "socket")
+	regular := filepath.Join(socketdir.New(t), "missing", "socket")
 	tests := []struct {
 		name string
 		cfg  Config
