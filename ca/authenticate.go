@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,14 +33,14 @@ func (c *CA) Authenticate(ctx context.Context, chain []*x509.Certificate) (Peer,
 	if err != nil {
 		return Peer{}, err
 	}
-	if err := c.authorityRevoked(verified.above); err != nil {
+	if err := c.authorityRevoked(verified.path.above); err != nil {
 		return Peer{}, err
 	}
-	row, err := c.row(ctx, leaf, verified.issuerID)
+	row, err := c.row(ctx, leaf, verified.path.issuer)
 	if err != nil {
 		return Peer{}, err
 	}
-	peer := Peer{ID: row.ID, Kind: row.Kind, Name: row.Name, Certificate: leaf, Serial: row.Serial, issuer: verified.issuerID, above: verified.above}
+	peer := Peer{ID: row.ID, Kind: row.Kind, Name: row.Name, Certificate: leaf, Serial: row.Serial, path: verified.path}
 	return peer, c.entitled(ctx, row)
 }
 
@@ -157,16 +156,28 @@ const maxVerifiedChains = 8192
 type verifiedChains struct {
 	mu     sync.Mutex
 	byLeaf map[[sha256.Size]byte]verifiedChain
+	paths  map[string]*path // by issuer: one for thousands of certificates
 }
 
 type verifiedChain struct {
-	issuerID            string
-	above               []caCertificate // between the leaf and the root, as the client sent them
-	notBefore, notAfter time.Time       // in which the whole chain is valid
+	path                *path
+	notBefore, notAfter time.Time // in which the whole chain is valid
 }
 
 func newVerifiedChains() *verifiedChains {
-	return &verifiedChains{byLeaf: make(map[[sha256.Size]byte]verifiedChain)}
+	return &verifiedChains{byLeaf: make(map[[sha256.Size]byte]verifiedChain), paths: make(map[string]*path)}
+}
+
+// share returns the path that others have already, or keeps p for them. v.mu is held.
+func (v *verifiedChains) share(p *path) *path {
+	known := v.paths[p.issuer]
+	switch {
+	case known == nil:
+		v.paths[p.issuer] = p // an issuer of ours
+	case known.equal(p):
+		return known
+	}
+	return p
 }
 
 // verify checks chain up to the roots; its issuer is one of ours.
@@ -184,6 +195,7 @@ func (a *authorities) verify(chain []*x509.Certificate, now time.Time) (verified
 	}
 	a.verified.mu.Lock()
 	defer a.verified.mu.Unlock()
+	fresh.path = a.verified.share(fresh.path)
 	for victim := range a.verified.byLeaf {
 		if len(a.verified.byLeaf) < maxVerifiedChains {
 			break
@@ -202,21 +214,14 @@ func (a *authorities) verifyFresh(chain []*x509.Certificate, now time.Time) (ver
 	if len(verified) < 2 {
 		return verifiedChain{}, errForeign("a root is no client")
 	}
-	result := verifiedChain{issuerID: hex.EncodeToString(verified[1].SubjectKeyId), notBefore: chain[0].NotBefore, notAfter: chain[0].NotAfter}
-	s := a.byID[result.issuerID]
-	if s == nil || !bytes.Equal(s.issuer.Certificate().RawSubjectPublicKeyInfo, verified[1].RawSubjectPublicKeyInfo) {
+	path, err := newPath(verified)
+	if err != nil {
+		return verifiedChain{}, errForeign(err.Error())
+	}
+	if !a.knows(path) {
 		return verifiedChain{}, errForeign("its issuer is not one of this CA's")
 	}
-	for _, link := range verified[1 : len(verified)-1] {
-		certificate, err := newCACertificate(link)
-		if err != nil {
-			return verifiedChain{}, errForeign(err.Error())
-		}
-		result.above = append(result.above, certificate)
-	}
-	if slices.Equal(result.above, s.chain) {
-		result.above = s.chain // one for thousands
-	}
+	result := verifiedChain{path: path, notBefore: chain[0].NotBefore, notAfter: chain[0].NotAfter}
 	for _, link := range verified {
 		if link.NotBefore.After(result.notBefore) {
 			result.notBefore = link.NotBefore

@@ -12,6 +12,7 @@ import (
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/api"
 	"github.com/handfast/handfast/certs"
+	"github.com/handfast/handfast/issuer"
 )
 
 func TestAuthenticateRefuses(t *testing.T) {
@@ -192,4 +193,41 @@ func TestBasis(t *testing.T) {
 	if third := basis(); second == first || third == second {
 		t.Errorf("another issuer, or another service, does not change it: %v, %v, %v", first, second, third)
 	}
+}
+
+// Who was accepted stays entitled for as long as its service is registered and its chain would verify again.
+func TestEntitled(t *testing.T) {
+	w := newWorld(t)
+	peer, other := w.peer(w.enroll("shop/cart")), w.newIssuer(0)
+	if peer.Issuer() != w.issuer.ID() {
+		t.Errorf("issuer %q", peer.Issuer())
+	}
+	entitled := func() error { return w.Entitled(t.Context(), peer) }
+	exchange := func(next ca.Authorities) { must(t, w.Exchange(t.Context(), next)) }
+	must(t, entitled())
+	exchange(w.authorities(other, w.issuer))
+	must(t, entitled())
+
+	exchange(w.authorities(other))
+	wantCode(t, "without its issuer", entitled(), api.CodeUnavailable)
+
+	key := newKey(t)
+	root, err := issuer.NewRoot(key, issuer.RootRequest{TrustDomain: w.td, NotBefore: epoch.Add(-time.Hour)})
+	must(t, err)
+	both := w.authorities(w.issuer)
+	both.Roots = append(both.Roots, root)
+	exchange(both)
+	must(t, entitled())
+	strange := w.authorities(w.issuer)
+	strange.Roots = []*x509.Certificate{root}
+	exchange(strange)
+	wantCode(t, "without its root", entitled(), api.CodeUnavailable)
+
+	exchange(w.authorities(w.issuer))
+	must(t, entitled())
+	must(t, w.DeleteService(t.Context(), admin, "shop/cart", ca.AnyVersion))
+	wantCode(t, "without its service", entitled(), api.CodeServiceUnknown)
+
+	peer.Kind = ca.KindOperator
+	wantCode(t, "an operator", entitled(), api.CodeForbidden)
 }

@@ -107,10 +107,10 @@ func (c *CA) rekeyable(ctx context.Context, chain []*x509.Certificate, now time.
 	if err != nil {
 		return Certificate{}, err
 	}
-	if err := c.authorityRevoked(verified.above); err != nil {
+	if err := c.authorityRevoked(verified.path.above); err != nil {
 		return Certificate{}, err
 	}
-	row, err := c.row(ctx, leaf, verified.issuerID)
+	row, err := c.row(ctx, leaf, verified.path.issuer)
 	if err != nil {
 		return Certificate{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -95,20 +96,28 @@ func (c *CA) Standing(issuerID string, serial certs.Serial) error {
 // Remains is Standing for a peer whose issuer may have been revoked as well: it says why the peer is refused now although
 // the Basis is what it was.
 func (c *CA) Remains(peer Peer) error {
-	if err := c.authorityRevoked(peer.above); err != nil {
+	if err := c.authorityRevoked(peer.path.above); err != nil {
 		return err
 	}
-	if s := c.authorities.Load().byID[peer.issuer]; s != nil && !same(s.chain, peer.above) {
+	if s := c.authorities.Load().byID[peer.path.issuer]; s != nil && !slices.Equal(s.chain, peer.path.above) {
 		if err := c.authorityRevoked(s.chain); err != nil {
 			return err
 		}
 	}
-	return c.Standing(peer.issuer, peer.Serial)
+	return c.Standing(peer.path.issuer, peer.Serial)
 }
 
-// same reports whether two slices are one, as they are for a peer that showed its issuer's own chain.
-func same(a, b []caCertificate) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+// Entitled says why a service that Authenticate accepted under another Basis, and that Remains accepts, is refused now: the rest of
+// what Authenticate looks at. It needs no certificate, whose octets and signatures are what they were.
+func (c *CA) Entitled(ctx context.Context, peer Peer) error {
+	if peer.Kind != KindService {
+		return refuse(api.CodeForbidden, "use a service's certificate", "%s is not a service", peer.ID)
+	}
+	if !c.authorities.Load().trusts(peer.path) {
+		return refuse(api.CodeUnavailable, "connect again", "the CA's issuers or roots have changed, and the certificate has to be verified anew")
+	}
+	_, err := c.registered(ctx, peer.Name)
+	return err
 }
 
 // Basis is what an answer of Authenticate rests on besides the clock and what Remains looks at: as long as the Basis is

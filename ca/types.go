@@ -26,8 +26,15 @@ type Peer struct {
 	Certificate *x509.Certificate
 	Serial      certs.Serial
 
-	issuer string          // key identifier
-	above  []caCertificate // between the certificate and the root
+	path *path
+}
+
+// Issuer is the key identifier of who signed the certificate, in hexadecimal digits, "" where nobody was authenticated.
+func (p Peer) Issuer() string {
+	if p.path == nil {
+		return ""
+	}
+	return p.path.issuer
 }
 
 // Issued is a certificate that is durable in the ledger, and what goes with it.

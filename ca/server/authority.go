@@ -30,8 +30,9 @@ type Authority interface {
 	Standing(issuerID string, serial certs.Serial) error
 	// Remains is Standing for the peer and its issuers.
 	Remains(peer ca.Peer) error
-	// Basis is equal for as long as Authenticate accepts a service that it accepted under it, until that one's certificate
-	// expires or Remains says otherwise.
+	// Entitled is the rest of Authenticate for a service that it accepted before and that Remains accepts.
+	Entitled(ctx context.Context, peer ca.Peer) error
+	// Basis is equal for as long as Entitled says the same of a peer.
 	Basis(ctx context.Context) (ca.Basis, error)
 	// RevocationOf says exactly whether a certificate is revoked or on hold; one that the
 	// ledger does not know is not found. Its Sequence is 0 when it is neither.

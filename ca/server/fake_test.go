@@ -42,11 +42,14 @@ type fakeCA struct {
 	services  map[string]policy.Service
 	putSeen   uint64
 	authCalls int
-	fallen    error // what Standing answers
-	basis     ca.Basis
-	basisErr  error
-	remains   error // what Remains answers when Standing answers nothing
-	refuseAll error // what Authenticate answers
+
+	entitledCalls int
+	fallen        error // what Standing answers
+	basis         ca.Basis
+	entitled      error // what Entitled answers
+	basisErr      error
+	remains       error // what Remains answers when Standing answers nothing
+	refuseAll     error // what Authenticate answers
 }
 
 func newFakeCA(t testing.TB) *fakeCA {
@@ -115,6 +118,13 @@ func (f *fakeCA) Remains(ca.Peer) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return cmp.Or(f.fallen, f.remains)
+}
+
+func (f *fakeCA) Entitled(context.Context, ca.Peer) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.entitledCalls++
+	return f.entitled
 }
 
 func (f *fakeCA) Basis(context.Context) (ca.Basis, error) {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"net"
 	"net/http"
@@ -72,7 +71,7 @@ func (s *Server) follow(ctx context.Context, peer ca.Peer, hello api.FeedHello, 
 		return nil, feedError(err)
 	}
 	f.joined = fleet.Joining{
-		ID: hello.Agent, Service: peer.Name, Issuer: hex.EncodeToString(peer.Certificate.AuthorityKeyId), Serial: peer.Serial,
+		ID: hello.Agent, Service: peer.Name, Issuer: peer.Issuer(), Serial: peer.Serial,
 		NotAfter: peer.Certificate.NotAfter.UTC(), Version: hello.Version, Address: host(remote),
 		Sequence: hello.Since,
 	}

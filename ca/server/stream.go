@@ -44,8 +44,6 @@ type stream struct {
 	began  time.Time
 
 	peer   ca.Peer // without its certificate
-	shown  shown
-	issuer string // key identifier, hexadecimal
 	member *fleet.Member
 	place  int // among the chorus's streams; guarded by chorus.mu
 

@@ -33,10 +33,10 @@ func (st *stream) open(chain []*x509.Certificate) (err error) {
 	if err != nil {
 		return err
 	}
-	st.cursor, st.rest, st.issuer, f.joined.End = f.cursor, f.first, f.joined.Issuer, st.end
+	st.cursor, st.rest, f.joined.End = f.cursor, f.first, st.end
 	st.sent.Store(f.cursor.Position())
 	st.notAfter = st.peer.Certificate.NotAfter.UnixMilli()
-	st.shown, st.peer.Certificate = remember(chain), nil
+	st.peer.Certificate = nil // nobody looks at it any more, and it is the most of a stream's memory
 	st.hears()
 	member, err := s.cfg.Fleet.Join(f.joined)
 	if err != nil {

@@ -1,10 +1,7 @@
 package server
 
 import (
-	"bytes"
-	"crypto/x509"
 	"time"
-	"unique"
 
 	"github.com/handfast/handfast/ca"
 	"github.com/handfast/handfast/ca/api"
@@ -24,32 +21,12 @@ func spread(serial certs.Serial) time.Duration {
 	return (standing - 2*rounds) * time.Duration(octets[len(octets)-1]) / 256
 }
 
-// shown is the chain that an agent showed, for looking at it again: parsed certificates take eight times as much memory, and
-// what they rest on changes rarely.
-type shown struct {
-	leaf  []byte                // DER
-	above unique.Handle[string] // the DER of the others, in their order: one for all agents of an issuer
-}
-
-func remember(chain []*x509.Certificate) shown {
-	var above []byte
-	for _, link := range chain[1:] {
-		above = append(above, link.Raw...)
-	}
-	return shown{leaf: bytes.Clone(chain[0].Raw), above: unique.Make(string(above))}
-}
-
-// chain parses what was parsed in the handshake.
-func (s shown) chain() ([]*x509.Certificate, error) {
-	return x509.ParseCertificates(append(bytes.Clone(s.leaf), s.above.Value()...))
-}
-
 // stands looks, cheaply, whether the certificate is still good.
 func (st *stream) stands() error {
 	if err := st.expired(); err != nil {
 		return err
 	}
-	return st.server.cfg.CA.Standing(st.issuer, st.peer.Serial)
+	return st.server.cfg.CA.Standing(st.peer.Issuer(), st.peer.Serial)
 }
 
 func (st *stream) expired() error {
@@ -98,24 +75,10 @@ func (st *stream) lives(now basis) (err error) {
 		return nil
 	}
 	st.basis, st.due = now, time.Time{}
-	return st.unlessTold(st.again())
-}
-
-// again authenticates the agent once more.
-func (st *stream) again() error {
-	ctx := st.server.chorus.ctx
-	chain, err := st.shown.chain()
-	if err != nil {
-		return err
+	if err := s.cfg.CA.Entitled(s.chorus.ctx, st.peer); err != nil && s.chorus.ctx.Err() == nil {
+		return st.unlessTold(err)
 	}
-	peer, err := st.server.cfg.CA.Authenticate(ctx, chain)
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case err == nil && (peer.ID != st.peer.ID || peer.Kind != ca.KindService):
-		return &api.Error{Code: api.CodeForbidden, Message: "the certificate stands for somebody else now"}
-	}
-	return err
+	return nil
 }
 
 // unlessTold is nil where the feed tells the agent so, and ends its stream then.
