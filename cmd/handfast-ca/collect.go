@@ -14,18 +14,22 @@ const (
 	// under load; with the ballast it is each 34.
 	ballastSize = 24 << 20
 
-	// A heap that keeps more than largeHeap, for thousands of streams, may grow by quietGrowth percent between two
-	// collections instead of Go's usualGrowth, which would double it for garbage that takes minutes to come together.
-	// Where it comes so fast that more than busyCycles collections fall into collectInterval, each of which walks through all
-	// that is kept, the usual growth is cheaper.
-	largeHeap       = 80 << 20
-	quietGrowth     = 25
+	// A heap that keeps more than largeHeap, for thousands of streams, may grow by quietGrowth percent between two collections
+	// instead of Go's usualGrowth, which would double it for garbage that takes minutes to come together. Where garbage
+	// comes fast, at more than a busyPart of what is kept in a collectInterval, the usual growth is cheaper: each collection walks
+	// through all that is kept. Not so while what is kept grows, by a growingPart in a collectWindow: agents come by the
+	// thousand, and the garbage of their handshakes leaves as many gaps between what stays as it was allowed to take room.
+	largeHeap       = 48 << 20
+	quietGrowth     = 10
+	growingGrowth   = 25
 	usualGrowth     = 100
-	busyCycles      = 3
-	collectInterval = 10 * time.Second
-	// wasteful is which part of what is kept may lie idle before it is given back to the system, by a collection
-	// more: what a wave of agents left, not what quietGrowth leaves all the time.
-	wasteful = 2
+	busyPart        = 8
+	growingPart     = 16
+	collectInterval = 2 * time.Second
+	collectWindow   = 3 // intervals
+	// wasteful is which part of what is kept may lie free before it is given back to the system, by a collection more: what a
+	// wave left, not what quietGrowth leaves all the time.
+	wasteful = 6
 )
 
 // collectorChosen reports whether an operator has set how memory is collected.
@@ -54,44 +58,65 @@ func (env *environment) collect(ctx context.Context) {
 	tick := time.NewTicker(collectInterval)
 	defer tick.Stop()
 	defer debug.SetGCPercent(debug.SetGCPercent(usualGrowth))
-	last := readHeap()
+	w, growth := newWatcher(readHeap()), usualGrowth
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		now := readHeap()
-		growth, release := tend(now, now.cycles-last.cycles)
-		debug.SetGCPercent(growth)
+		wanted, release := w.tend(readHeap())
+		if wanted != growth { // setting it stops the world
+			debug.SetGCPercent(wanted)
+			growth = wanted
+		}
 		if release {
 			debug.FreeOSMemory() // a collection as well
-			now = readHeap()
 		}
-		last = now
 	}
 }
 
 // heap is what the collector says of the heap.
 type heap struct {
-	live   uint64 // octets that the last collection found in use, the ballast included
-	idle   uint64 // octets in memory of the process without an object in them
-	cycles uint64 // collections so far
+	live      uint64 // octets that the last collection found in use, the ballast included
+	free      uint64 // octets in memory of the process that hold no object
+	allocated uint64 // octets so far
 }
 
 func readHeap() heap {
-	samples := []metrics.Sample{
-		{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/gc/cycles/total:gc-cycles"},
-	}
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(samples)
-	return heap{live: samples[0].Value.Uint64(), idle: samples[1].Value.Uint64() + samples[2].Value.Uint64(), cycles: samples[3].Value.Uint64()}
+	return heap{live: samples[0].Value.Uint64(), free: samples[1].Value.Uint64(), allocated: samples[2].Value.Uint64()}
 }
 
-// tend decides, after so many collections in a collectInterval, by how many percent the heap may grow until the next one, and whether
-// what lies idle is to be given back at once, which takes a collection.
-func tend(now heap, cycles uint64) (growth int, release bool) {
-	if now.live < largeHeap || cycles > busyCycles {
-		return usualGrowth, false
+// watcher knows how the heap was.
+type watcher struct {
+	last      heap
+	base      uint64 // what was kept when the window began
+	intervals int    // of the window that have passed
+	grew      bool   // in the window before
+}
+
+func newWatcher(now heap) *watcher { return &watcher{last: now, base: now.live} }
+
+// tend decides, after a collectInterval, by how many percent the heap may grow until the next collection, and whether what lies free
+// is to be given back at once, which takes a collection.
+func (w *watcher) tend(now heap) (growth int, release bool) {
+	busy := now.allocated-w.last.allocated > now.live/busyPart
+	grows := now.live > w.base+w.base/growingPart
+	wave := grows || w.grew
+	w.last = now
+	if w.intervals++; w.intervals == collectWindow {
+		w.base, w.intervals, w.grew = now.live, 0, grows
 	}
-	return quietGrowth, now.idle > now.live/wasteful
+	switch {
+	case now.live < largeHeap:
+		return usualGrowth, false
+	case wave:
+		return growingGrowth, false
+	case busy:
+		return usualGrowth, false
+	default:
+		return quietGrowth, now.free > now.live/wasteful
+	}
 }

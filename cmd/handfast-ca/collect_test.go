@@ -7,24 +7,39 @@ import (
 	"testing/synctest"
 )
 
+const mb = 1 << 20
+
 func TestTend(t *testing.T) {
-	for name, test := range map[string]struct {
-		heap    heap
-		cycles  uint64
-		growth  int
-		release bool
-	}{
-		"small":                      {heap{live: 30 << 20, idle: 60 << 20}, 0, usualGrowth, false},
-		"large and quiet":            {heap{live: 200 << 20, idle: 20 << 20}, 1, quietGrowth, false},
-		"large after a wave":         {heap{live: 200 << 20, idle: 200 << 20}, busyCycles, quietGrowth, true},
-		"large while much is issued": {heap{live: 200 << 20, idle: 200 << 20}, busyCycles + 1, usualGrowth, false},
+	type step struct {
+		live, free, allocated uint64 // MB; allocated since the last step
+		growth                int
+		release               bool
+	}
+	still := func(live uint64, growth int) step { return step{live, 0, 0, growth, false} }
+	for name, steps := range map[string][]step{
+		"small":                        {{30, 60, 900, usualGrowth, false}, {30, 60, 0, usualGrowth, false}},
+		"large and quiet":              {{200, 30, 20, quietGrowth, false}},
+		"large while much is issued":   {{200, 200, 30, usualGrowth, false}, {200, 200, 20, quietGrowth, true}},
+		"large with much that is free": {{200, 40, 0, quietGrowth, true}},
+		// Agents come for some seconds; what their handshakes left is given back when no more have come for a window.
+		"a wave": {
+			{220, 90, 300, growingGrowth, false}, {240, 90, 300, growingGrowth, false}, {250, 90, 20, growingGrowth, false}, // the window ends
+			{250, 90, 0, growingGrowth, false}, still(250, growingGrowth), still(250, growingGrowth),
+			{250, 90, 0, quietGrowth, true}, still(250, quietGrowth),
+		},
+		"it shrinks": {still(60, quietGrowth), still(40, usualGrowth)},
 	} {
-		if growth, release := tend(test.heap, test.cycles); growth != test.growth || release != test.release {
-			t.Errorf("%s: %d, %v; want %d, %v", name, growth, release, test.growth, test.release)
+		now := heap{live: 200 * mb}
+		w := newWatcher(now)
+		for i, s := range steps {
+			now = heap{live: s.live * mb, free: s.free * mb, allocated: now.allocated + s.allocated*mb}
+			if growth, release := w.tend(now); growth != s.growth || release != s.release {
+				t.Errorf("%s, step %d: %d, %v; want %d, %v", name, i, growth, release, s.growth, s.release)
+			}
 		}
 	}
 	runtime.GC() // it says nothing before the first one
-	if now := readHeap(); now.live == 0 || now.idle == 0 || now.cycles == 0 {
+	if now := readHeap(); now.live == 0 || now.allocated == 0 {
 		t.Errorf("the collector says %+v", now)
 	}
 }

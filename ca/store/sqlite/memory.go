@@ -19,7 +19,7 @@ const (
 
 // Bounds of the memories, in entries. A certificate takes some 1.5 KB.
 const (
-	maxCertificates = 4096
+	maxCertificates = 1024
 	maxServices     = 16384
 	maxSubjects     = 16384
 )
