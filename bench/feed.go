@@ -36,13 +36,17 @@ func (s *session) feed(ctx context.Context) error {
 	if _, err := ours.api.PutService(ctx, &api.Service{Name: victim}, 0); err != nil {
 		return err
 	}
-	before, _, err := proc.RSS(ours.Process.PID())
+	agents := max(int(feedAgents*s.scale), 1)
+	identities, err := ours.enrol(ctx, service, agents)
 	if err != nil {
 		return err
 	}
-	agents := max(int(feedAgents*s.scale), 1)
+	before, err := s.startAnew(ctx, ours)
+	if err != nil {
+		return err
+	}
 	begin := time.Now()
-	stop, err := s.follow(ctx, ours, agents)
+	stop, err := s.follow(ctx, ours, identities)
 	if err != nil {
 		return err
 	}
@@ -64,18 +68,30 @@ func (s *session) feed(ctx context.Context) error {
 	return s.revokeRounds(ctx, ours, agents, idle)
 }
 
-// follow connects the agents, clients at a time, and returns what ends them.
-func (s *session) follow(ctx context.Context, ours *authority, agents int) (stop func(), err error) {
-	identities, err := ours.enrol(ctx, service, agents)
-	if err != nil {
-		return nil, err
+// startAnew restarts the CA, and returns its resident memory then: what enrolment left is no part of what streams take.
+func (s *session) startAnew(ctx context.Context, ours *authority) (int64, error) {
+	if err := ours.Process.Stop(); err != nil {
+		return 0, err
 	}
+	if err := ours.Serve(ctx); err != nil {
+		return 0, err
+	}
+	s.started = append(s.started, ours.Process)
+	if err := ours.enforcing(ctx, 0, 0); err != nil { // one request, so that what the first one brings is there
+		return 0, err
+	}
+	resident, _, err := proc.RSS(ours.Process.PID())
+	return resident, err
+}
+
+// follow connects the agents, clients at a time, and returns what ends them.
+func (s *session) follow(ctx context.Context, ours *authority, identities []tls.Certificate) (stop func(), err error) {
 	following, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	stop = func() { cancel(); running.Wait() }
 	room := make(chan struct{}, s.clients)
-	for i := range agents {
-		listener, err := newListener(ours, identities[i])
+	for _, identity := range identities {
+		listener, err := newListener(ours, identity)
 		if err != nil {
 			stop()
 			return nil, err
