@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// resident returns how many pages of octets take memory (proc_pid_pagemap(5)), and how many there are.
+// resident returns how many pages of octets take memory or swap space (proc_pid_pagemap(5)), and how many there are.
 func resident(t *testing.T, octets []byte) (there, all int) {
 	t.Helper()
 	address, err := strconv.ParseUint(fmt.Sprintf("%p", octets)[2:], 16, 64)
@@ -31,7 +31,7 @@ func resident(t *testing.T, octets []byte) (there, all int) {
 		t.Fatal(err)
 	}
 	for i := range all {
-		if binary.NativeEndian.Uint64(entries[8*i:])>>63 == 1 {
+		if binary.NativeEndian.Uint64(entries[8*i:])>>62 != 0 {
 			there++
 		}
 	}
