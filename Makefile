@@ -43,7 +43,7 @@ test: ## Run every test: the fast ones, the race detector, the real binaries, th
 
 .PHONY: check-format
 check-format: ## Fail if gofmt would change a file
-	@files=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$files" || { echo "gofmt would change:"; echo "$$files"; exit 1; }
+	@files=$$(gofmt -l $$(git ls-files '*.go') </dev/null); test -z "$$files" || { echo "gofmt would change:"; echo "$$files"; exit 1; }
 
 .PHONY: lint
 lint: check-format ## Run golangci-lint and, where its data can be had, govulncheck
