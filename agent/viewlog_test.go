@@ -203,8 +203,7 @@ func TestWhenAViewIsWrittenWhole(t *testing.T) {
 	if err := s.saveView(revokeNext(t, view)); err == nil {
 		t.Error("saved to a closed file")
 	}
-	view = saveNext(s, view)
-	view = saveNext(s, view)
+	saveNext(s, saveNext(s, view))
 	s.close()
 	expect("after a failure", 5)
 

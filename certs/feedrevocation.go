@@ -172,11 +172,15 @@ func (r *Revocation) encodeFeed() (view []byte, maxSilence int64, err error) {
 	if r.view == nil {
 		return nil, 0, nil
 	}
-	if r.maxSilence > 0 {
-		maxSilence = max(1, int64(r.maxSilence/time.Second)) // 0 would say something else
-	}
 	view, err = r.view.MarshalBinary()
-	return view, maxSilence, err
+	return view, r.silenceSeconds(), err
+}
+
+func (r *Revocation) silenceSeconds() int64 {
+	if r.maxSilence <= 0 {
+		return 0
+	}
+	return max(1, int64(r.maxSilence/time.Second)) // 0 would say something else
 }
 
 // decodeFeed returns r with the feed that encodeFeed wrote, taken from old when its bytes are the same.

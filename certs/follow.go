@@ -8,8 +8,8 @@ import (
 )
 
 // FollowPath is the path on an agent's local socket where a program follows the agent: each question (POST, a
-// FollowRequest in JSON) says what the program enforces by now, and waits for what is new. The answer is a
-// SnapshotJSON with an ETag, or 304.
+// FollowRequest in JSON) says what the program enforces by now, and waits for what is new. The answer is an
+// UpdateJSON with an ETag, or 304.
 const FollowPath = "/v2/follow"
 
 // MaxFollowRequestSize is the most bytes of JSON that DecodeFollowRequest reads.

@@ -61,7 +61,7 @@ func TestSocketSourceSaysWhatItEnforces(t *testing.T) {
 		if got := agent.followed(t).Enforces.Sequence; got != 7 {
 			t.Errorf("it said %d while OnLoad's function was running", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if got := agent.followed(t).Enforces.Sequence; got != 8 {
 			t.Errorf("at last it said %d; want 8", got)

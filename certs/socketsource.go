@@ -121,7 +121,11 @@ func (p *poller) poll(ctx context.Context, inForce *Snapshot) (*Snapshot, error)
 	if err != nil {
 		return nil, fmt.Errorf("reading the agent's snapshot: %w", err)
 	}
-	snap, err := decodeSnapshot(body, inForce)
+	decode := decodeUpdate
+	if p.old {
+		decode = decodeSnapshot
+	}
+	snap, err := decode(body, inForce)
 	if err != nil {
 		p.etag = "" // so that the agent sends it whole once it is mended
 		return nil, err

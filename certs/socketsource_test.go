@@ -118,6 +118,9 @@ func (a *fakeAgent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !mute {
 		w.Header().Set("ETag", etag)
 	}
+	if r.Method == http.MethodPost {
+		body = fmt.Appendf(nil, `{"snapshot":%s}`, body)
+	}
 	_, _ = w.Write(body)
 }
 

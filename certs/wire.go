@@ -40,6 +40,14 @@ type PolicyJSON struct {
 // EncodeSnapshot writes what DecodeSnapshot reads. It fails when the key cannot leave
 // its place (in hardware, say).
 func EncodeSnapshot(s *Snapshot) ([]byte, error) {
+	wire, err := s.wire()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(wire)
+}
+
+func (s *Snapshot) wire() (*SnapshotJSON, error) {
 	if s == nil || s.Certificate == nil || s.Bundle == nil {
 		return nil, errors.New("encode snapshot: it is not complete")
 	}
@@ -47,7 +55,7 @@ func EncodeSnapshot(s *Snapshot) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode snapshot: the private key of %s cannot be exported", s.ID)
 	}
-	wire := SnapshotJSON{Chain: s.Certificate.Certificate, Key: key, Staple: s.Certificate.OCSPStaple}
+	wire := &SnapshotJSON{Chain: s.Certificate.Certificate, Key: key, Staple: s.Certificate.OCSPStaple}
 	for _, root := range s.Bundle.roots {
 		wire.Roots = append(wire.Roots, root.Raw)
 	}
@@ -60,7 +68,7 @@ func EncodeSnapshot(s *Snapshot) ([]byte, error) {
 	if s.Policy != nil {
 		wire.Policy = &PolicyJSON{ID: s.Policy.ID(), Callers: s.Policy.Callers()}
 	}
-	return json.Marshal(wire)
+	return wire, nil
 }
 
 // DecodeSnapshot reads what EncodeSnapshot wrote, strictly: a member that this version
@@ -70,8 +78,6 @@ func DecodeSnapshot(data []byte) (*Snapshot, error) {
 	return decodeSnapshot(data, nil)
 }
 
-// decodeSnapshot takes the revocation data from old when its bytes are the same, so that CRLs are
-// neither indexed nor verified again, nor the feed's set.
 func decodeSnapshot(data []byte, old *Snapshot) (*Snapshot, error) {
 	if len(data) > MaxSnapshotSize {
 		return nil, fmt.Errorf("decode snapshot: %d bytes; at most %d are allowed", len(data), MaxSnapshotSize)
@@ -80,6 +86,12 @@ func decodeSnapshot(data []byte, old *Snapshot) (*Snapshot, error) {
 	if err := decodeStrict(data, &wire); err != nil {
 		return nil, fmt.Errorf("decode snapshot: %w", redact(err))
 	}
+	return wire.snapshot(old)
+}
+
+// snapshot takes the revocation data from old when its bytes are the same, so that CRLs are
+// neither indexed nor verified again, nor the feed's set.
+func (wire *SnapshotJSON) snapshot(old *Snapshot) (*Snapshot, error) {
 	if len(wire.Chain) == 0 || len(wire.Chain) > maxPresented || len(wire.Roots) > maxRoots {
 		return nil, errors.New("decode snapshot: too few or too many certificates")
 	}

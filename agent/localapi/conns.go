@@ -12,10 +12,10 @@ import (
 // line is a connection as the requests on it see it, one after the other.
 type line struct {
 	conn net.Conn
-	// Of a program with an older library: who it is, and what it was sent last.
-	old  *followers.Follower
+	old  *followers.Follower // who it is, when it is a program with an older library
+	// What was sent last, and its ETag.
 	etag string
-	sent certs.FollowPosition
+	has  *certs.Snapshot
 }
 
 type lineKey struct{}

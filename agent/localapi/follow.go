@@ -34,9 +34,17 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	follower.Enforces(question.Enforces)
-	s.answer(w, r, question.Known, min(time.Duration(question.WaitSeconds)*time.Second, maxWait), func(_ string, position certs.FollowPosition) {
-		follower.Tell(position)
-	})
+	l := lineOf(r.Context())
+	var since *certs.Snapshot
+	if question.Known != "" && question.Known == l.etag {
+		since = l.has
+	}
+	s.answer(w, r, question.Known, min(time.Duration(question.WaitSeconds)*time.Second, maxWait),
+		func() (page, error) { return s.update(since) },
+		func(sent page) {
+			l.etag, l.has = sent.etag, sent.snap
+			follower.Tell(sent.snap.Position())
+		})
 }
 
 // snapshot answers a program with a library from before followers said what they enforce. It uses a snapshot before it
@@ -57,12 +65,12 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if known != "" && known == l.etag {
-		sent := l.sent
-		l.old.Enforces(&sent)
+		position := l.has.Position()
+		l.old.Enforces(&position)
 	}
-	s.answer(w, r, known, wait, func(etag string, position certs.FollowPosition) {
-		l.etag, l.sent = etag, position
-		l.old.Tell(position)
+	s.answer(w, r, known, wait, s.whole, func(sent page) {
+		l.etag, l.has = sent.etag, sent.snap
+		l.old.Tell(sent.snap.Position())
 	})
 }
 
@@ -88,24 +96,28 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request, who followers.Iden
 }
 
 // answer sends the snapshot when it is another one than known, at once or within wait. tell is called before it is sent.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, known string, wait time.Duration, tell func(etag string, position certs.FollowPosition)) {
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, known string, wait time.Duration, look func() (page, error), tell func(page)) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
 		changed := s.source.Changed()
-		body, etag, position, err := s.encoded()
+		var body []byte
+		now, err := look()
+		if err == nil && now.etag != known {
+			body, err = now.body()
+		}
 		if err != nil {
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		if etag != known {
-			tell(etag, position)
-			s.send(w, body, etag)
+		if now.etag != known {
+			tell(now)
+			s.send(w, body, now.etag)
 			return
 		}
 		if wait == 0 {
-			w.Header().Set("ETag", etag)
+			w.Header().Set("ETag", now.etag)
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}

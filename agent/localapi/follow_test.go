@@ -223,7 +223,7 @@ func TestAnOlderLibraryConfirmsByItsNextQuestion(t *testing.T) {
 
 func TestWhatIsNoQuestionIsRefused(t *testing.T) {
 	registry := followers.New(time.Now, func() {})
-	handler := (&Server{source: newFed(t), followers: registry, logger: slog.New(slog.DiscardHandler)}).Handler()
+	handler := newServer(Config{Source: newFed(t), Followers: registry, Logger: slog.New(slog.DiscardHandler)}, nil).Handler()
 	post := func(body string) *httptest.ResponseRecorder {
 		recorder := httptest.NewRecorder()
 		handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, certs.FollowPath, strings.NewReader(body)))
@@ -290,4 +290,47 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 	second.Close()
 	third.Close()
+}
+
+// On one connection a program is sent what is new to it; over another one, or with an ETag that stands for something else, everything.
+func TestAProgramIsSentWhatIsNewToIt(t *testing.T) {
+	source := newFed(t)
+	path := filepath.Join(socketdir.New(t), "agent.sock")
+	serve(t, Config{Source: source, Path: path})
+	program := newOldProgram(t, path)
+	ask := func() (whole bool, size int) {
+		t.Helper()
+		body := fmt.Sprintf(`{"follower":"%032x","known":%q,"wait_seconds":0,"enforces":null}`, 1, program.etag)
+		response, err := program.client.Post("http://agent"+certs.FollowPath, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		var answer bytes.Buffer
+		if _, err := answer.ReadFrom(response.Body); err != nil || response.StatusCode != http.StatusOK {
+			t.Fatalf("%s, %v", response.Status, err)
+		}
+		program.etag = response.Header.Get("ETag")
+		return strings.Contains(answer.String(), `"key"`), answer.Len()
+	}
+	expect := func(what string, want bool) {
+		t.Helper()
+		if whole, size := ask(); whole != want || !want && size > 600 {
+			t.Errorf("%s: whole %v, %d bytes", what, whole, size)
+		}
+	}
+	expect("at first", true)
+	source.revoke(t)
+	expect("after a revocation", false)
+	source.publish(t)
+	expect("after a heartbeat", false)
+	source.base = source.pki.Snapshot(source.pki.ID("web"), time.Hour)
+	source.publish(t)
+	expect("after a rotation", true)
+	source.publish(t)
+	program.etag = `"unknown"`
+	expect("with another ETag", true)
+	source.publish(t)
+	program.client.CloseIdleConnections()
+	expect("over another connection", true)
 }

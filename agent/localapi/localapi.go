@@ -5,8 +5,6 @@ package localapi
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,10 +57,13 @@ type Server struct {
 	logger    *slog.Logger
 	listener  net.Listener
 
-	mu   sync.Mutex
-	of   *certs.Snapshot // what body and etag were made of
-	body []byte
-	etag string
+	name string // of this server in its ETags
+
+	mu      sync.Mutex
+	number  uint64 // of latest, in its ETag
+	latest  *certs.Snapshot
+	old     encoded    // for programs with an older library
+	updates [2]encoded // from nothing, and from what the last one who asked had
 }
 
 // Listen binds the socket. A stale one, which nobody answers on, is replaced.
@@ -83,7 +84,11 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 		}
 	}
 	cfg.Followers.Expect(positionOf(cfg.Source))
-	return &Server{source: cfg.Source, followers: cfg.Followers, logger: cfg.Logger, listener: listener}, nil
+	return newServer(cfg, listener), nil
+}
+
+func newServer(cfg Config, listener net.Listener) *Server {
+	return &Server{source: cfg.Source, followers: cfg.Followers, logger: cfg.Logger, listener: listener, name: randomID()}
 }
 
 // positionOf is where source stands, nowhere while it has nothing. Programs that followed an agent before this one are taken to
@@ -130,25 +135,4 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET "+certs.SnapshotPath, s.snapshot)
 	mux.HandleFunc("POST "+certs.FollowPath, s.follow)
 	return mux
-}
-
-// encoded returns the present snapshot's JSON, which it keeps: many programs ask for the same.
-func (s *Server) encoded() (body []byte, etag string, position certs.FollowPosition, err error) {
-	snap, err := s.source.Current()
-	if err != nil {
-		return nil, "", position, err
-	}
-	position = snap.Position()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.of == snap {
-		return s.body, s.etag, position, nil
-	}
-	body, err = certs.EncodeSnapshot(snap)
-	if err != nil {
-		return nil, "", position, err
-	}
-	sum := sha256.Sum256(body)
-	s.of, s.body, s.etag = snap, body, `"`+hex.EncodeToString(sum[:16])+`"`
-	return s.body, s.etag, position, nil
 }

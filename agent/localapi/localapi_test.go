@@ -112,7 +112,7 @@ func TestLongPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pki := testpki.New(t, "test.example", time.Now)
 		source := testpki.NewSource(pki.Snapshot(pki.ID("web"), time.Hour))
-		handler := (&Server{source: source, followers: followers.New(time.Now, func() {})}).Handler()
+		handler := newServer(Config{Source: source, Followers: followers.New(time.Now, func() {})}, nil).Handler()
 		get := func(etag, prefer string) *httptest.ResponseRecorder {
 			request := httptest.NewRequest(http.MethodGet, certs.SnapshotPath, nil)
 			request.Header.Set("If-None-Match", etag)
@@ -156,7 +156,7 @@ func TestLongPoll(t *testing.T) {
 }
 
 func TestOnlyTheSnapshotIsServed(t *testing.T) {
-	handler := (&Server{source: testpki.NewSource(nil), followers: followers.New(time.Now, func() {})}).Handler()
+	handler := newServer(Config{Source: testpki.NewSource(nil), Followers: followers.New(time.Now, func() {})}, nil).Handler()
 	for _, request := range []*http.Request{
 		httptest.NewRequest(http.MethodPost, certs.SnapshotPath, nil),
 		httptest.NewRequest(http.MethodGet, "/", nil),
