@@ -196,11 +196,9 @@ func (f *Fleet) behind(list []*agent, sequence uint64) []*agent {
 	now := f.cfg.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	lags := func(a *agent) bool {
-		return a.row.Sequence < sequence && f.agents[a.key()] == a && f.state(a, sequence, now) == Lagging
-	}
+	lags := func(a *agent) bool { return a.row.Sequence < sequence && f.state(a, sequence, now) == Lagging }
 	for last := len(list) - 1; last >= 0; last-- {
-		if lags(list[last]) {
+		if a := list[last]; lags(a) && f.agents[a.key()] == a {
 			return list[:last+1]
 		}
 	}
