@@ -103,6 +103,8 @@ func (s *Server) TLSConfig() *tls.Config {
 		GetCertificate:         s.identity.get,
 		NextProtos:             []string{"h2", "http/1.1", api.FeedProtocol},
 		SessionTicketsDisabled: true,
-		Time:                   s.cfg.Now,
+		// Records for the first packets to be read alone save browsers time. Answers here are one piece.
+		DynamicRecordSizingDisabled: true,
+		Time:                        s.cfg.Now,
 	}
 }
