@@ -29,7 +29,7 @@ const (
 	collectWindow   = 3 // intervals
 	// wasteful is which part of what is kept may lie free before it is given back to the system, by a collection more: what a
 	// wave left, not what quietGrowth leaves all the time.
-	wasteful = 6
+	wasteful = 8
 )
 
 // collectorChosen reports whether an operator has set how memory is collected.

@@ -18,7 +18,7 @@ func TestTend(t *testing.T) {
 	still := func(live uint64, growth int) step { return step{live, 0, 0, growth, false} }
 	for name, steps := range map[string][]step{
 		"small":                        {{30, 60, 900, usualGrowth, false}, {30, 60, 0, usualGrowth, false}},
-		"large and quiet":              {{200, 30, 20, quietGrowth, false}},
+		"large and quiet":              {{200, 25, 20, quietGrowth, false}},
 		"large while much is issued":   {{200, 200, 30, usualGrowth, false}, {200, 200, 20, quietGrowth, true}},
 		"large with much that is free": {{200, 40, 0, quietGrowth, true}},
 		// Agents come for some seconds; what their handshakes left is given back when no more have come for a window.
