@@ -48,7 +48,7 @@ func (c *CA) Authenticate(ctx context.Context, chain []*x509.Certificate) (Peer,
 // ledger has it now.
 func (c *CA) current(ctx context.Context, peer Peer, kind Kind) (Certificate, error) {
 	if peer.Certificate == nil {
-		return Certificate{}, refuse(api.CodeUnauthenticated, "connect with a client certificate", "nobody was authenticated")
+		return Certificate{}, errNobody()
 	}
 	row, err := c.row(ctx, peer.Certificate, hex.EncodeToString(peer.Certificate.AuthorityKeyId))
 	if err != nil {
@@ -145,6 +145,11 @@ func (c *CA) registered(ctx context.Context, name string) (policy.Service, error
 
 func (c *CA) serviceID(name string) (certs.ID, error)  { return policy.ServiceID(c.td, name) }
 func (c *CA) operatorID(name string) (certs.ID, error) { return policy.OperatorID(c.td, name) }
+
+// errNobody is for a Peer that Authenticate did not return.
+func errNobody() error {
+	return refuse(api.CodeUnauthenticated, "connect with a client certificate", "nobody was authenticated")
+}
 
 func errForeign(why string) error {
 	return refuse(api.CodeUnauthenticated, "enrol with a new token", "the client certificate is not one of this CA's: %s", why)

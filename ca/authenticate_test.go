@@ -230,4 +230,8 @@ func TestEntitled(t *testing.T) {
 
 	peer.Kind = ca.KindOperator
 	wantCode(t, "an operator", entitled(), api.CodeForbidden)
+
+	nobody := ca.Peer{Kind: ca.KindService, Name: "shop/cart"}
+	wantCode(t, "nobody", w.Entitled(t.Context(), nobody), api.CodeUnauthenticated)
+	wantCode(t, "nobody", w.Remains(nobody), api.CodeUnauthenticated)
 }

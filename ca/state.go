@@ -96,6 +96,9 @@ func (c *CA) Standing(issuerID string, serial certs.Serial) error {
 // Remains is Standing for a peer whose issuer may have been revoked as well: it says why the peer is refused now although
 // the Basis is what it was.
 func (c *CA) Remains(peer Peer) error {
+	if peer.path == nil {
+		return errNobody()
+	}
 	if err := c.authorityRevoked(peer.path.above); err != nil {
 		return err
 	}
@@ -112,6 +115,9 @@ func (c *CA) Remains(peer Peer) error {
 func (c *CA) Entitled(ctx context.Context, peer Peer) error {
 	if peer.Kind != KindService {
 		return refuse(api.CodeForbidden, "use a service's certificate", "%s is not a service", peer.ID)
+	}
+	if peer.path == nil {
+		return errNobody()
 	}
 	if !c.authorities.Load().trusts(peer.path) {
 		return refuse(api.CodeUnavailable, "connect again", "the CA's issuers or roots have changed, and the certificate has to be verified anew")
